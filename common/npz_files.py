@@ -1,0 +1,607 @@
+"""The field's npz files: nested dicts of arrays, read without running any code of the file, and written whole.
+
+np.savez keeps a dict as a pickle, and loading a pickle may run any code. Deciding which names pickle.Unpickler may look
+up is not enough: nine bytes make it take gigabytes (a memo index), two megabytes of nested tuples as a dict's key crash
+the interpreter, and ndarray and dtype trust whatever state they are handed. So `_PickleReader` interprets the pickle's
+instructions itself, as data: it calls nothing that the file names, and builds only what `_check_tree` allows.
+"""
+
+import io
+import math
+import os
+import re
+import secrets
+import sys
+import warnings
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from pickletools import genops
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from common.errors import DataError
+
+# What a file may ask for. A file past a limit is refused by name, before the memory is taken.
+MAX_TOTAL_BYTES = 8 << 30  # all members that are read, unpacked
+MAX_RATIO = 200  # unpacked : size on disk, where the former is past FREE_TOTAL_BYTES (poses pack 1 : 1.2)
+FREE_TOTAL_BYTES = 1 << 30
+MAX_DEPTH = 100  # containers inside containers (the field's files: 5)
+MAX_INSTRUCTIONS = 20_000_000  # of one pickle: some 2 GB of tiny objects (the field's files: ten thousands)
+_MAX_HEADER_BYTES = 10_000  # numpy's own limit for files that are not trusted
+_MAX_DEFLATE_RATIO = 1032  # no deflate stream unpacks to more
+_CHUNK_BYTES = 1 << 20
+
+_EXPECTED = "numpy arrays, dicts, lists, tuples, strings and numbers"
+_REMEDY = "make the file anew (data/README.md)"
+
+_ARRAY_KINDS = "biufcSUO"  # numpy's letters: bool, integers, float, complex, bytes, text, objects
+_SCALARS = (str, int, float, bool, type(None))
+
+# Old and new homes of the four functions that numpy's pickles name, and what stands in for them here.
+_GLOBALS = {
+    "numpy ndarray": "ndarray",
+    "numpy dtype": "dtype",
+    "numpy.core.multiarray _reconstruct": "reconstruct",
+    "numpy._core.multiarray _reconstruct": "reconstruct",
+    "numpy.core.multiarray scalar": "scalar",
+    "numpy._core.multiarray scalar": "scalar",
+    "numpy.core.numeric _frombuffer": "frombuffer",
+    "numpy._core.numeric _frombuffer": "frombuffer",
+    # Protocol 2 has no bytes: they are text encoded back to latin1, or bytes() where empty.
+    "_codecs encode": "encode",
+    "__builtin__ bytes": "bytes",
+    "builtins bytes": "bytes",
+}
+
+
+def read_npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str, object]:
+    """Members of an npz file; no code that the file may hold is run.
+
+    Python 2 strings are read as latin1, as numpy.load(encoding="latin1") does: every byte is a latin1 letter, so
+    nothing fails, and Python 2 kept array data in such strings. Python 3 files have no such strings.
+
+    Args:
+        path: a file written by np.savez, np.savez_compressed or write_npz.
+        keys: names of the members to read; all of them if None.
+
+    Returns:
+        Member name -> what was saved: a dict (or another plain object) where it was one, else an ndarray.
+
+    Raises:
+        DataError: the file is absent, is no npz file, is damaged, lacks a key, or holds more than plain data.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise _RefusedError("is a folder, expected an npz file", "give the file's own path")
+        if not path.exists():
+            raise _RefusedError("not found", "data/README.md shows how to make it")
+        if not path.is_file():
+            raise _RefusedError("is not a regular file, expected an npz file", "give the file's own path")
+        with _open_zip(path) as archive:
+            return _read_members(path, archive, keys)
+    except _RefusedError as error:
+        raise DataError(_one_line(f"{path}: {error.found}; {error.remedy}")) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(_one_line(f"{path}: cannot be read ({reason}); check the path and its permissions")) from error
+    except Exception as error:  # a damaged zip makes zipfile raise nearly anything
+        raise DataError(
+            _one_line(f"{path}: damaged ({_describe(error)}), expected an npz file; copy it again or {_REMEDY}")
+        ) from error
+
+
+def write_npz(path: str | os.PathLike, /, **members: object) -> None:
+    """Write an npz file as np.savez_compressed does, whole or not at all.
+
+    The file is written beside its final place and moved there once it is on the disk, so a reader meets the old file
+    or the new one. The parent folder is made. No suffix is added to the path.
+
+    Args:
+        path: the file to write; a file that is there is replaced.
+        **members: member name -> array, or plain object (dict, list, ...) of what read_npz can read back.
+
+    Raises:
+        DataError: the file cannot be written, or a member holds what read_npz would refuse.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise _RefusedError("it is a folder", "give a file's path")
+        temporary = path.with_name(f".{secrets.token_hex(8)}.npz.tmp")
+        arrays = {name: _writable_array(name, member) for name, member in members.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as stream:
+                with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as archive:
+                    for name, array in arrays.items():
+                        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                            npy_format.write_array(member, array, allow_pickle=True)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except _RefusedError as error:
+        raise DataError(_one_line(f"{path}: not written, {error.found}; {error.remedy}")) from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            _one_line(f"{path}: cannot be written ({reason}); free some space or give a folder that can be written to")
+        ) from error
+
+
+class _RefusedError(Exception):
+    """What was found and expected, and what to do; the caller adds the path."""
+
+    def __init__(self, found: str, remedy: str = _REMEDY):
+        super().__init__(found)
+        self.found = found
+        self.remedy = remedy
+
+
+def _one_line(message: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", message)
+
+
+def _show(text: object) -> str:
+    """A name from a file, safe to print."""
+    shown = ascii(text)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
+
+
+def _describe(error: Exception) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text[:150]}" if text else type(error).__name__
+
+
+# --- the zip ---
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile:
+        with open(path, "rb") as stream:
+            start = stream.read(6)
+        if start.startswith(b"PK"):
+            raise _RefusedError(
+                "is a zip file cut off or damaged, expected an npz file", f"copy it again or {_REMEDY}"
+            ) from None
+        if start == b"\x93NUMPY":
+            raise _RefusedError("is a single npy array, expected an npz file", "save it with np.savez") from None
+        raise _RefusedError("is not a zip file, expected an npz file", _REMEDY) from None
+
+
+def _read_members(path: Path, archive: zipfile.ZipFile, keys: Sequence[str] | None) -> dict[str, object]:
+    infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    wanted = list(infos) if keys is None else list(keys)
+    missing = [key for key in wanted if key not in infos]
+    if missing:
+        found = ", ".join(_show(key) for key in sorted(infos)[:20]) + (", ..." if len(infos) > 20 else "")
+        raise _RefusedError(f"has no member {', '.join(map(_show, missing))}, only {found or 'none at all'}", _REMEDY)
+
+    size_on_disk = path.stat().st_size
+    total = sum(infos[key].file_size for key in wanted)
+    if total > MAX_TOTAL_BYTES or (total > FREE_TOTAL_BYTES and total > MAX_RATIO * size_on_disk):
+        raise _RefusedError(
+            f"unpacks to {total} bytes from {size_on_disk}, expected at most {MAX_TOTAL_BYTES} "
+            f"and, past {FREE_TOTAL_BYTES}, at most {MAX_RATIO} times the size on disk",
+            "split the file or read fewer members",
+        )
+    return {key: _read_member(archive, infos[key], key, size_on_disk) for key in wanted}
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str, size_on_disk: int) -> object:
+    try:
+        # The sizes in the zip's directory are claims; what is taken from memory below rests on them.
+        if info.compress_type == zipfile.ZIP_STORED:
+            honest = info.file_size == info.compress_size
+        elif info.compress_type == zipfile.ZIP_DEFLATED:
+            honest = info.file_size <= _MAX_DEFLATE_RATIO * (info.compress_size + 1)
+        else:
+            raise _RefusedError(f"is packed by zip method {info.compress_type}, expected 0 or 8 as numpy writes")
+        if not honest or info.compress_size > size_on_disk:
+            raise _RefusedError(f"claims {info.file_size} bytes from {info.compress_size}, expected an undamaged zip")
+        with archive.open(info) as member:
+            stream = _Bounded(member, info.file_size)
+            value = _read_npy(stream)
+            if stream.remaining:
+                raise _RefusedError(f"has {stream.remaining} bytes too many, expected the end")
+            member.read(1)  # the end of the member is where zipfile compares the checksum
+            return value
+    except _RefusedError as error:
+        raise _RefusedError(f"member {_show(key)} {error.found}", error.remedy) from error
+    except MemoryError as error:
+        raise _RefusedError(f"member {_show(key)} does not fit into memory", "free some memory") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise _RefusedError(
+            f"member {_show(key)} is damaged ({_describe(error)}), expected an undamaged zip",
+            f"copy it again or {_REMEDY}",
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:  # bytes that make no sense end up in nearly any exception
+        raise _RefusedError(f"member {_show(key)} makes no sense ({_describe(error)}), expected {_EXPECTED}") from error
+
+
+class _Bounded:
+    """A member's bytes; nobody can ask for more of them than its stated size, whatever lengths the file claims."""
+
+    def __init__(self, stream: io.BufferedIOBase, size: int):
+        self._stream = stream
+        self.size = size
+        self.remaining = size
+
+    def read(self, count: int) -> bytes:
+        if count > self.remaining:
+            raise _RefusedError(
+                f"ends early: {count} bytes expected, {self.remaining} left", f"copy it again or {_REMEDY}"
+            )
+        data = self._stream.read(count)
+        if len(data) != count:
+            raise EOFError(f"{count} bytes expected, {len(data)} found")
+        self.remaining -= count
+        return data
+
+    def readline(self) -> bytes:
+        line = self._stream.readline(self.remaining)
+        self.remaining -= len(line)
+        return line
+
+
+# --- the npy format ---
+
+
+def _read_npy(stream: _Bounded) -> object:
+    shape, fortran_order, dtype = _read_header(stream)
+    if dtype.hasobject:
+        array = _PickleReader(stream).read()
+        if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape:
+            raise _RefusedError(
+                f"holds a pickled {type(array).__name__}, expected the header's object array of {shape}"
+            )
+        _check_tree(array, 10 * stream.size + 1000)
+        return array.item() if array.shape == () else array
+
+    count = _checked_count(shape, dtype, stream.remaining)
+    array = np.empty(count, dtype)
+    target = memoryview(array.view(np.uint8)) if array.nbytes else b""
+    for start in range(0, array.nbytes, _CHUNK_BYTES):
+        chunk = stream.read(min(_CHUNK_BYTES, array.nbytes - start))
+        target[start : start + len(chunk)] = chunk
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_header(stream: _Bounded) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, column-major order and dtype, as the header claims them."""
+    start = stream.read(min(8, stream.remaining))
+    if not start.startswith(b"\x93NUMPY") or len(start) < 8:
+        raise _RefusedError(f"begins with {start[:6]!r}, expected an npy array", "save it with np.savez")
+    version = (start[6], start[7])
+    # Version 3.0 differs in the field names of structured arrays only, which are refused anyway.
+    if version not in ((1, 0), (2, 0)):
+        raise _RefusedError(f"is npy version {version[0]}.{version[1]}, expected 1.0 or 2.0", "save it with np.savez")
+    length_bytes = stream.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(length_bytes, "little")
+    if length > _MAX_HEADER_BYTES:
+        raise _RefusedError(f"has an array header of {length} bytes, expected at most {_MAX_HEADER_BYTES}")
+    header = io.BytesIO(length_bytes + stream.read(length))
+    read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a Python 2 header, with its 3L, is as good as any
+            shape, fortran_order, dtype = read_header(header)
+    except Exception as error:  # it is parsed as a Python literal
+        raise _RefusedError(f"has no sensible array header ({_describe(error)}), expected numpy's") from error
+    if dtype.kind not in _ARRAY_KINDS or min(shape, default=0) < 0:
+        raise _RefusedError(f"is an array of {_show(str(dtype))} and shape {_show(shape)}, expected {_EXPECTED}")
+    return shape, fortran_order, dtype
+
+
+def _checked_count(shape: tuple, dtype: np.dtype, num_bytes: int) -> int:
+    """Number of elements, where shape and dtype need just the bytes there are: a claim costs no memory."""
+    if len(shape) > 32 or not all(type(length) is int and 0 <= length <= sys.maxsize for length in shape):
+        raise _RefusedError(f"has an array of shape {_show(shape)}, expected a tuple of sizes")
+    count = math.prod(shape)
+    if count * dtype.itemsize != num_bytes or (dtype.itemsize == 0 and count):
+        raise _RefusedError(
+            f"claims an array of {_show(str(dtype))} and shape {_show(shape)}, "
+            f"{count * dtype.itemsize} bytes, and has {num_bytes}; expected as many"
+        )
+    return count
+
+
+# --- the pickle ---
+
+
+class _Name:
+    """Stands for a function or class that the file names."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+
+class _Unfinished:
+    """An array or dtype between REDUCE, which makes it, and BUILD, which fills it."""
+
+    def __init__(self, value: np.dtype | np.ndarray | None):
+        self.value = value
+
+
+class _PickleReader:
+    """Interprets the instructions that pickle protocols 2 to 5 use for plain data; pickletools explains each of them.
+
+    Protocol 2 is that of Python 2 and of old numpy, 3 and 4 are those of later ones; 5 is there for hand-made files.
+    """
+
+    def __init__(self, stream: _Bounded):
+        self._stream = stream
+        self._stack: list = []
+        self._marks: list[int] = []
+        self._memo: dict[int, object] = {}
+        # Without it a file could build thousands of large arrays out of the bytes of one. Twice its size: protocol 2
+        # has the bytes of an array as text first.
+        self._budget = 2 * stream.size
+
+    def read(self) -> object:
+        stack, memo = self._stack, self._memo
+        for index, (opcode, argument, _) in enumerate(genops(self._stream)):
+            if index == MAX_INSTRUCTIONS:
+                raise _RefusedError(
+                    f"holds a pickle of more than {MAX_INSTRUCTIONS} instructions, expected {_EXPECTED}"
+                )
+            name = opcode.name
+            if name in _PUSHED:
+                stack.append(argument)
+            elif name == "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            elif name in ("BINPUT", "LONG_BINPUT"):
+                memo[argument] = stack[-1]
+            elif name in ("BINGET", "LONG_BINGET"):
+                if argument not in memo:
+                    raise _RefusedError(f"refers to a missing value {argument} in its pickle, expected {_EXPECTED}")
+                stack.append(memo[argument])
+            elif name == "NONE":
+                stack.append(None)
+            elif name in ("NEWTRUE", "NEWFALSE"):
+                stack.append(name == "NEWTRUE")
+            elif name == "MARK":
+                self._marks.append(len(stack))
+            elif name in _TUPLE_LENGTHS:
+                self._push_tuple(self._pop(_TUPLE_LENGTHS[name]))
+            elif name == "TUPLE":
+                self._push_tuple(self._pop_to_mark())
+            elif name == "EMPTY_LIST":
+                stack.append([])
+            elif name == "EMPTY_DICT":
+                stack.append({})
+            elif name == "APPEND":
+                self._extend(self._pop(1))
+            elif name == "APPENDS":
+                self._extend(self._pop_to_mark())
+            elif name == "SETITEM":
+                self._set_items(self._pop(2))
+            elif name == "SETITEMS":
+                self._set_items(self._pop_to_mark())
+            elif name == "GLOBAL":
+                stack.append(_known_name(argument))
+            elif name == "STACK_GLOBAL":
+                module, function = self._pop(2)
+                stack.append(_known_name(f"{module} {function}"))
+            elif name == "REDUCE":
+                function, arguments = self._pop(2)
+                stack.append(self._reduce(function, arguments))
+            elif name == "BUILD":
+                target, state = self._pop(2)
+                self._build(target, state)
+            elif name == "PROTO":
+                if argument > 5:
+                    raise _RefusedError(f"is of pickle protocol {argument}, expected 2 to 5")
+            elif name == "INST":
+                _known_name(argument)
+                raise _RefusedError(f"makes an instance of {_show(argument)}, expected {_EXPECTED}")
+            elif name not in ("FRAME", "STOP"):
+                raise _RefusedError(f"uses the pickle instruction {name}, expected {_EXPECTED}")
+        (result,) = stack
+        return _finished(result)
+
+    def _pop(self, count: int) -> list:
+        if len(self._stack) < count:
+            raise _RefusedError(f"takes from an empty stack in its pickle, expected {_EXPECTED}")
+        start = len(self._stack) - count
+        values = self._stack[start:]
+        del self._stack[start:]
+        return values
+
+    def _pop_to_mark(self) -> list:
+        return self._pop(max(0, len(self._stack) - self._marks.pop()))
+
+    def _push_tuple(self, values: list) -> None:
+        self._stack.append(tuple(map(_finished, values)))
+
+    def _extend(self, values: list) -> None:
+        target = self._stack[-1]
+        if type(target) is not list:
+            raise _RefusedError(f"appends to a {type(target).__name__} in its pickle, expected a list")
+        target.extend(map(_finished, values))
+
+    def _set_items(self, values: list) -> None:
+        target = self._stack[-1]
+        if type(target) is not dict or len(values) % 2:
+            raise _RefusedError(f"sets items of a {type(target).__name__} in its pickle, expected a dict and pairs")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            # Checked before it is hashed: the hash of a deep tuple overflows the interpreter's stack.
+            _check_key(key)
+            target[key] = _finished(value)
+
+    def _spend(self, num_bytes: int) -> None:
+        self._budget -= num_bytes
+        if self._budget < 0:
+            raise _RefusedError(f"builds arrays larger than its own {self._stream.size} bytes, expected {_EXPECTED}")
+
+    def _reduce(self, function: object, arguments: object) -> object:
+        """What the call of one of the named functions would give, done here."""
+        name = function.name if isinstance(function, _Name) else None
+        match name, arguments:
+            case "reconstruct", (_Name(name="ndarray"), (0,), b"b" | "b"):
+                return _Unfinished(None)
+            case "dtype", (str(code), bool() | 0 | 1, bool() | 0 | 1):
+                return _Unfinished(_dtype(code))
+            case "scalar", (np.dtype() as dtype, bytes() | str() as data):
+                return self._array(data, dtype, (), "C")[()]
+            case "frombuffer", (bytes() | bytearray() as data, np.dtype() as dtype, tuple(shape), "C" | "F" as order):
+                return self._array(data, dtype, shape, order)
+            case "frombuffer", (bytes() | bytearray() as data, np.dtype() as dtype, tuple(shape), "K", tuple(axes)):
+                return self._array(data, dtype, shape, "C").transpose(axes)
+            case "encode", (str(text), "latin1"):
+                self._spend(len(text))
+                return text.encode("latin1")
+            case "bytes", ():
+                return b""
+        raise _RefusedError(f"calls {_show(name)} in a way numpy's own files do not, expected {_EXPECTED}")
+
+    def _build(self, target: object, state: object) -> None:
+        """Fill the array or dtype that REDUCE left, and put it in its place on the stack and in the memo."""
+        match target, state:
+            case _Unfinished(value=np.dtype() as dtype), (3 | 4, "<" | ">" | "|" | "=" as byte_order, *_):
+                target.value = dtype.newbyteorder(byte_order)
+                self._stack.append(target)
+            case _Unfinished(value=None), (1, tuple(shape), np.dtype() as dtype, bool() | 0 | 1 as fortran_order, data):
+                if dtype.hasobject:
+                    target.value = self._object_array(data, shape, fortran_order)
+                else:
+                    target.value = self._array(data, dtype, shape, "F" if fortran_order else "C")
+                self._stack.append(target.value)
+            case _:
+                raise _RefusedError(f"sets the state of a {_shown_type(target)} in its pickle, expected {_EXPECTED}")
+
+    def _array(self, data: object, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+        if isinstance(data, str):  # a Python 2 string, see read_npz
+            data = data.encode("latin1")
+        if not isinstance(data, (bytes, bytearray)) or dtype.hasobject:
+            raise _RefusedError(f"has {_show(str(dtype))} data of type {_shown_type(data)}, expected bytes")
+        self._spend(len(data))
+        count = _checked_count(shape, dtype, len(data))
+        if count == 0:
+            return np.empty(shape, dtype, order=order)
+        return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order=order)
+
+    def _object_array(self, values: object, shape: tuple, fortran_order: bool) -> np.ndarray:
+        if type(values) is not list:
+            raise _RefusedError(f"has objects of type {_shown_type(values)}, expected a list")
+        self._spend(len(values))
+        if _checked_count(shape, np.dtype("b"), len(values)) == 0:
+            return np.empty(shape, object)
+        # Not array[:] = values, which would take lists and arrays inside apart.
+        flat = np.fromiter(values, object, len(values))
+        return flat.reshape(shape, order="F" if fortran_order else "C")
+
+
+# Instructions whose argument is the value.
+# fmt: off
+_PUSHED = frozenset((
+    "INT", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
+    "SHORT_BINSTRING", "BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8",
+    "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8",
+))
+# fmt: on
+_TUPLE_LENGTHS = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def _known_name(name: str) -> _Name:
+    if name not in _GLOBALS:
+        raise _RefusedError(
+            f"asks for {_show(name.replace(' ', '.'))}, expected {_EXPECTED}",
+            f"no code from a data file is run: if you trust its source, {_REMEDY} with plain data",
+        )
+    return _Name(_GLOBALS[name])
+
+
+def _dtype(code: str) -> np.dtype:
+    if not re.fullmatch(rf"[{_ARRAY_KINDS}][0-9]{{1,9}}", code):
+        raise _RefusedError(f"has an array of {_show(code)}, expected {_EXPECTED}")
+    return np.dtype(code)
+
+
+def _finished(value: object) -> object:
+    return value if not isinstance(value, _Unfinished) or value.value is None else value.value
+
+
+def _shown_type(value: object) -> str:
+    return _show(value.name) if isinstance(value, _Name) else type(value).__name__.strip("_").lower()
+
+
+# --- what a file may hold ---
+
+
+def _check_key(key: object) -> None:
+    parts = key if type(key) is tuple else (key,)
+    if not all(type(part) in _SCALARS or isinstance(part, np.generic) for part in parts):
+        raise _RefusedError(f"has a dict key of type {_shown_type(key)}, expected text, a number or a tuple of them")
+
+
+def _check_tree(root: object, max_values: int) -> None:
+    """Refuse what is not plain data.
+
+    Args:
+        root: arrays, dicts, lists, tuples, text, numbers and None, inside each other.
+        max_values: the most values there may be, one that is shared counted wherever it appears. A pickle takes a byte
+            or more for each, but by sharing lists inside lists it could stand for more than one could ever go through.
+    """
+    sizes: dict[int, tuple[int, int]] = {}  # of the containers gone through: number of values, depth
+
+    def visit(value: object, level: int) -> tuple[int, int]:
+        if type(value) in _SCALARS:
+            return 1, 0
+        if type(value) is np.ndarray or isinstance(value, np.generic):
+            if value.dtype.kind not in _ARRAY_KINDS or (isinstance(value, np.generic) and value.dtype.hasobject):
+                raise _RefusedError(f"holds {_show(str(value.dtype))} values, expected {_EXPECTED}")
+            if not value.dtype.hasobject:
+                return 1, 0
+            children = value.ravel().tolist()
+        elif type(value) is dict:
+            for key in value:
+                _check_key(key)
+            children = value.values()
+        elif type(value) in (list, tuple):
+            children = value
+        else:
+            raise _RefusedError(f"holds a {_shown_type(value)}, expected {_EXPECTED}")
+        count, depth = sizes.get(id(value), (0, 0))
+        if not count:
+            if level >= MAX_DEPTH:  # which is also where a container inside itself ends
+                raise _RefusedError(f"nests deeper than {MAX_DEPTH}, expected {_EXPECTED} a few levels deep")
+            count = 1
+            for child in children:
+                child_count, child_depth = visit(child, level + 1)
+                count += child_count
+                depth = max(depth, child_depth)
+            depth += 1
+            sizes[id(value)] = count, depth
+        if level + depth > MAX_DEPTH:
+            raise _RefusedError(f"nests deeper than {MAX_DEPTH}, expected {_EXPECTED} a few levels deep")
+        if count > max_values:
+            raise _RefusedError(f"repeats its values to more than {max_values}, expected {_EXPECTED}")
+        return count, depth
+
+    visit(root, 0)
+
+
+def _writable_array(name: str, member: object) -> np.ndarray:
+    try:
+        array = np.asarray(member)
+    except ValueError as error:  # lists of unequal lengths
+        raise _RefusedError(
+            f"member {_show(name)} makes no array ({_describe(error)}), expected {_EXPECTED}",
+            "wrap lists of unequal lengths in a dict or an object array",
+        ) from error
+    try:
+        _check_tree(array, 1 << 62)
+    except _RefusedError as error:
+        raise _RefusedError(f"member {_show(name)} {error.found}", "convert it first") from error
+    return array
