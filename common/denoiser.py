@@ -1,0 +1,119 @@
+"""The denoiser: (2D poses, noisy 3D poses, diffusion step, prompts) -> the predicted clean 3D poses.
+
+Dimension letters: B windows, H hypotheses, F frames, J joints, D width, L text tokens, E text width; R = B*H rows.
+The backbone is MixSTE's (Zhang et al. 2022) under D3DP's diffusion (Shan et al. 2023); the prompt attention is
+FinePOSE's (Xu et al. 2024); DSGDiffu puts graph attention over the skeleton in place of the first spatial block.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from common.errors import UsageError
+from common.layers import SPATIAL, TEMPORAL, Block, GraphAttention, PromptAttention, sinusoidal_embedding
+from common.skeleton import Skeleton
+from common.skeleton_graph import adjacency_matrix
+from common.text_prompts import TEXT_WIDTH, Prompts
+
+NUM_HEADS = 8
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Everything that fixes the denoiser's shape. The published network: 243 frames, width 512, depth 8."""
+
+    num_frames: int = 243
+    width: int = 512
+    depth: int = 8
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if self.width % NUM_HEADS or self.width < NUM_HEADS:
+            raise UsageError(
+                f"-cs is {self.width}: the width must be a multiple of {NUM_HEADS}, one part for each head"
+            )
+        if self.depth < 1:
+            raise UsageError(f"-dep is {self.depth}: the network needs at least 1 layer")
+        if self.num_frames < 1:
+            raise UsageError(f"-f is {self.num_frames}: a window needs at least 1 frame")
+
+
+class Denoiser(nn.Module):
+    """The whole network in reading order; its shape is the config's and the skeleton's."""
+
+    graph_attention_class = GraphAttention
+    prompt_attention_class = PromptAttention
+
+    def __init__(self, config: DenoiserConfig, skeleton: Skeleton, text_width: int = TEXT_WIDTH):
+        super().__init__()
+        D, depth = config.width, config.depth
+        self.config = config
+        self.skeleton = skeleton
+        adjacency = adjacency_matrix(skeleton)
+
+        self.embedding = nn.Linear(2 + 3, D)
+        self.spatial_position = nn.Parameter(torch.zeros(1, skeleton.num_joints, D))
+        self.temporal_position = nn.Parameter(torch.zeros(1, config.num_frames, D))
+        self.time_mlp = nn.Sequential(nn.Linear(D, 2 * D), nn.GELU(), nn.Linear(2 * D, D))
+
+        self.graph_attention = self.graph_attention_class(D, adjacency)
+        self.prompt_attention = self.prompt_attention_class(D, text_width, NUM_HEADS, adjacency, config.dropout)
+        rates = torch.linspace(0, 0.1, depth).tolist()
+        self.spatial_blocks = nn.ModuleList(
+            Block(D, NUM_HEADS, SPATIAL, config.dropout, rate) for rate in rates[1:]
+        )  # layer 0 of the spatial stack is the graph attention
+        self.temporal_blocks = nn.ModuleList(Block(D, NUM_HEADS, TEMPORAL, config.dropout, rate) for rate in rates)
+        self.spatial_norm = nn.LayerNorm(D, eps=1e-6)
+        self.temporal_norm = nn.LayerNorm(D, eps=1e-6)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 3))
+
+    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+        """Predict x_start.
+
+        Args:
+            x_2d: (B, F, J, 2) 2D poses, screen coordinates.
+            x_t: (B, H, F, J, 3) noisy 3D poses, camera space, root-relative, metres.
+            t: (B,) diffusion steps, 0..T-1.
+            prompts: text_proj (B, D) and text_tokens (B, L, E), one text a window.
+
+        Returns:
+            (B, H, F, J, 3), like x_t.
+        """
+        self.check(x_2d, x_t)
+        B, H, F = x_t.shape[:3]
+        x = torch.cat([repeat(x_2d, "b f j c -> b h f j c", h=H), x_t], dim=-1)
+        x = rearrange(self.embedding(x), "b h f j d -> (b h) f j d")  # (R, F, J, D)
+        e = self.time_mlp(sinusoidal_embedding(t, self.config.width)) + prompts.text_proj  # (B, D)
+        e = repeat(e, "b d -> (b h) d", h=H)
+        text_tokens = self.text_of_rows(prompts.text_tokens, H)
+
+        x = self.dropout(x + self.spatial_position + rearrange(e, "r d -> r 1 1 d"))
+        x = self.spatial_norm(self.graph_attention(x))
+        x = self.prompt_attention(x, e, text_tokens)
+        x = self.dropout(x + rearrange(self.temporal_positions(F), "1 f d -> 1 f 1 d"))
+        x = self.temporal_norm(self.temporal_blocks[0](x))
+        for spatial_block, temporal_block in zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True):
+            x = self.spatial_norm(spatial_block(x))
+            x = self.temporal_norm(temporal_block(x))
+        return rearrange(self.head(x), "(b h) f j c -> b h f j c", b=B)
+
+    def text_of_rows(self, text_tokens: Tensor, num_hypotheses: int) -> Tensor:
+        """Each window's text for each of its hypotheses, (B, L, E) -> (R, L, E)."""
+        return repeat(text_tokens, "b l e -> (b h) l e", h=num_hypotheses)
+
+    def temporal_positions(self, num_frames: int) -> Tensor:
+        """The embeddings of `num_frames` frames, (1, num_frames, D): the middle ones, if the window is shorter."""
+        start = (self.config.num_frames - num_frames) // 2
+        return self.temporal_position[:, start : start + num_frames]
+
+    def check(self, x_2d: Tensor, x_t: Tensor) -> None:
+        B, _, F, J, _ = x_t.shape
+        if x_2d.shape != (B, F, J, 2):
+            raise ValueError(f"x_2d is {tuple(x_2d.shape)}; expected {(B, F, J, 2)}, to go with x_t {tuple(x_t.shape)}")
+        if self.skeleton.num_joints != J:
+            raise ValueError(f"{J} joints; the skeleton {self.skeleton.name} has {self.skeleton.num_joints}")
+        if self.config.num_frames < F:
+            raise ValueError(f"windows of {F} frames; this network takes at most {self.config.num_frames}")

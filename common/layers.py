@@ -1,0 +1,153 @@
+"""The denoiser's building blocks.
+
+Dimension letters: R rows (windows times hypotheses), F frames, J joints, D width, N heads, L text tokens, E text width.
+One tensor, (R, F, J, D), runs through the whole network: spatial attention sees it as R*F sets of J joints, temporal
+attention as R*J sequences of F frames, and both are views of the same memory.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+SPATIAL, TEMPORAL = "spatial", "temporal"
+
+
+def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
+    """Embedding of the diffusion step (Vaswani et al. 2017, section 3.5, as in DDPM).
+
+    Args:
+        t: (B,) diffusion steps, 0..T-1.
+        dim: an even number, the width of the result.
+
+    Returns:
+        (B, dim): dim/2 sines, then dim/2 cosines, of frequencies from 1 down to 1/10000.
+    """
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / (half - 1)))
+    angles = t[:, None] * frequencies[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class GraphAttention(nn.Module):
+    """Graph attention over the joints of each frame (Velickovic et al. 2018, Eq. 1-4), one head.
+
+    The same function as torch_geometric's `GATConv(D, D)`, as a dense masked softmax over the J joints: a skeleton's
+    graph has 17 nodes, so the dense form needs no gather or scatter.
+    """
+
+    def __init__(self, dim: int, adjacency: Tensor):
+        super().__init__()
+        self.lin = nn.Linear(dim, dim, bias=False)
+        self.att_src = nn.Parameter(torch.empty(1, 1, dim))
+        self.att_dst = nn.Parameter(torch.empty(1, 1, dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("adjacency", adjacency, persistent=False)
+        for weight in (self.lin.weight, self.att_src, self.att_dst):
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., J, D) -> (..., J, D); joint i gathers from the joints j where adjacency[i, j]."""
+        x = self.lin(x)
+        source = (x * self.att_src[0, 0]).sum(-1)
+        target = (x * self.att_dst[0, 0]).sum(-1)
+        scores = F.leaky_relu(target[..., :, None] + source[..., None, :], 0.2)  # (..., J, J)
+        weights = scores.masked_fill(~self.adjacency, float("-inf")).softmax(dim=-1)
+        return weights.to(x.dtype) @ x + self.bias
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the joints of a frame or over the frames of a joint."""
+
+    def __init__(self, dim: int, num_heads: int, over: str, dropout: float = 0.0):
+        super().__init__()
+        self.num_heads = num_heads
+        self.pattern = {
+            SPATIAL: "r f j (n d) -> (r f) n j d",
+            TEMPORAL: "r f j (n d) -> r (j n) f d",
+        }[over]
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, F, J, D) -> (R, F, J, D)."""
+        R, _, J, _ = x.shape
+        # Three products instead of one: with heads and joints next to each other in memory, both patterns are views.
+        heads = [
+            rearrange(F.linear(x, weight, bias), self.pattern, n=self.num_heads)
+            for weight, bias in zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
+        ]
+        y = F.scaled_dot_product_attention(*heads)
+        left, right = self.pattern.split(" -> ")
+        y = rearrange(y, f"{right} -> {left}", r=R, j=J, n=self.num_heads)
+        return self.proj_drop(self.proj(y))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then an MLP of ratio 2, each with a residual and drop path."""
+
+    def __init__(self, dim: int, num_heads: int, over: str, dropout: float = 0.0, drop_path: float = 0.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads, over, dropout)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, 2 * dim, act_layer=nn.GELU, drop=dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, F, J, D) -> (R, F, J, D)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stylization(nn.Module):
+    """Scale and shift by the condition e, then a projection that starts at zero (MotionDiffuse, Zhang et al. 2022)."""
+
+    def __init__(self, dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.scale_shift = nn.Linear(dim, 2 * dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.proj = nn.Linear(dim, dim)
+        nn.init.zeros_(self.proj.weight)
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(self, y: Tensor, e: Tensor) -> Tensor:
+        """y (R, F, J, D) and e (R, D) -> (R, F, J, D)."""
+        scale, shift = rearrange(self.scale_shift(F.silu(e)), "r (two d) -> two r 1 1 d", two=2)
+        return self.proj(self.dropout(F.silu(self.norm(y) * (1 + scale) + shift)))
+
+
+class PromptAttention(nn.Module):
+    """Graph attention over the joints, plus what each joint reads in its window's text, styled by e (FinePOSE)."""
+
+    graph_attention = GraphAttention
+
+    def __init__(self, dim: int, text_dim: int, num_heads: int, adjacency: Tensor, dropout: float = 0.0):
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(dim)
+        self.text_norm = nn.LayerNorm(text_dim)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(text_dim, dim)
+        self.value = nn.Linear(text_dim, dim)
+        self.stylization = Stylization(dim, dropout)
+        self.gat = self.graph_attention(dim, adjacency)
+
+    def forward(self, x: Tensor, e: Tensor, text_tokens: Tensor) -> Tensor:
+        """x (R, F, J, D), e (R, D), text_tokens (R, L, E) -> (R, F, J, D)."""
+        return self.gat(x) + self.stylization(self.read(x, text_tokens), e)
+
+    def read(self, x: Tensor, text_tokens: Tensor) -> Tensor:
+        """Softmax attention of every joint in every frame over the L text tokens of its row: (R, F, J, D)."""
+        _, F_, J, _ = x.shape
+        text = self.text_norm(text_tokens)
+        query = rearrange(self.query(self.norm(x)), "r f j (n d) -> r n (f j) d", n=self.num_heads)
+        key = rearrange(self.key(text), "r l (n d) -> r n l d", n=self.num_heads)
+        value = rearrange(self.value(text), "r l (n d) -> r n l d", n=self.num_heads)
+        y = F.scaled_dot_product_attention(query, key, value)
+        return rearrange(y, "r n (f j) d -> r f j (n d)", f=F_, j=J)

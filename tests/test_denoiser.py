@@ -1,0 +1,120 @@
+"""The corrected network: torch-geometric's graph attention, and a test that fails on each fault of the release."""
+
+import pytest
+import torch
+from torch_geometric.nn import GATConv
+
+from common.clip_text import TextTowerConfig, random_text_tower
+from common.denoiser import Denoiser, DenoiserConfig
+from common.errors import UsageError
+from common.layers import GraphAttention
+from common.skeleton import H36M, HUMANEVA15, mirror
+from common.skeleton_graph import adjacency_matrix
+from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+
+B, H, F, L, E = 3, 2, 4, 77, 32
+PARTS = (PromptPart("verb", None, 2, 12), PromptPart("body", "body", 59, 4))
+
+
+@pytest.fixture(params=[H36M, HUMANEVA15], ids=["17 joints", "15 joints"])
+def skeleton(request):
+    return request.param
+
+
+@pytest.fixture
+def denoiser(skeleton):
+    torch.manual_seed(0)
+    network = Denoiser(DenoiserConfig(num_frames=F, width=16, depth=2), skeleton, text_width=E).eval()
+    torch.nn.init.normal_(network.prompt_attention.stylization.proj.weight)
+    return network
+
+
+def inputs(skeleton, windows=B):
+    torch.manual_seed(1)
+    J = skeleton.num_joints
+    prompts = Prompts(torch.randn(windows, 16), torch.randn(windows, L, E))
+    return torch.randn(windows, F, J, 2), torch.randn(windows, H, F, J, 3), torch.arange(windows), prompts
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    torch.manual_seed(0)
+    return PromptEncoder(PARTS, random_text_tower(config=TextTowerConfig(width=E, layers=2, heads=4)), width=16).eval()
+
+
+def test_graph_attention_is_torch_geometrics(skeleton):
+    ours = GraphAttention(16, adjacency_matrix(skeleton)).double()
+    theirs = GATConv(16, 16, heads=1).double()
+    torch.nn.init.normal_(ours.bias)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(skeleton.num_joints, 16, dtype=torch.float64)
+    edges = [pair for joint, parent in skeleton.bones for pair in ((joint, parent), (parent, joint))]
+    torch.testing.assert_close(ours(x), theirs(x, torch.tensor(edges).T))
+
+
+def test_a_joint_moves_its_neighbours_in_its_own_frame_alone(denoiser, skeleton):
+    gat = denoiser.graph_attention
+    x = torch.randn(B, F, skeleton.num_joints, 16)
+    joint = 2
+    for window in range(B):
+        for frame in range(F):
+            moved = x.clone()
+            moved[window, frame, joint] += 1
+            changed = (gat(moved) - gat(x)).abs().sum(-1) > 1e-6
+            expected = torch.zeros_like(changed)
+            expected[window, frame] = adjacency_matrix(skeleton)[:, joint]
+            assert torch.equal(changed, expected)
+
+
+def test_each_window_is_its_own(denoiser, skeleton):
+    x_2d, x_t, t, prompts = inputs(skeleton)
+    order = torch.tensor([2, 0, 1])
+    out = denoiser(x_2d, x_t, t, prompts)
+    permuted = denoiser(x_2d[order], x_t[order], t[order], prompts.select(order))
+    torch.testing.assert_close(permuted, out[order])
+    alone = denoiser(x_2d[1:2], x_t[1:2, :1], t[1:2], prompts.select(torch.tensor([1])))
+    torch.testing.assert_close(alone, out[1:2, :1])
+
+
+def test_a_window_reads_its_own_text(denoiser, skeleton):
+    x_2d, x_t, t, prompts = inputs(skeleton)
+    out = denoiser(x_2d, x_t, t, prompts)
+    tokens = prompts.text_tokens.clone()
+    tokens[1] += torch.randn(L, E)
+    changed = (denoiser(x_2d, x_t, t, prompts._replace(text_tokens=tokens)) - out).abs().amax((1, 2, 3, 4)) > 1e-6
+    assert changed.tolist() == [False, True, False]
+
+
+def test_every_learned_vector_is_trained_through_the_frozen_tower(encoder):
+    prompts = encoder(["Walking", NEUTRAL_VERB])
+    (prompts.text_proj.square().sum() + prompts.text_tokens.pow(3).sum()).backward()
+    for vectors in encoder.learned.values():
+        assert (vectors.grad.abs().sum(-1) > 0).all()
+    assert all(parameter.grad is None for parameter in encoder.tower.parameters())
+
+
+def test_the_verb_reaches_text_proj(encoder):
+    text_proj = encoder(["Walking", "Sitting", "Walking"]).text_proj
+    assert not torch.allclose(text_proj[0], text_proj[1])
+    torch.testing.assert_close(text_proj[0], text_proj[2])
+
+
+def test_distinct_verbs():
+    verbs, index = distinct(["Walking", "Sitting", "Walking"])
+    assert verbs == ["Walking", "Sitting"]
+    assert index.tolist() == [0, 1, 0]
+
+
+def test_a_shorter_window_takes_the_middle_positions(denoiser, skeleton):
+    x_2d, x_t, t, prompts = inputs(skeleton)
+    assert denoiser(x_2d[:, :1], x_t[:, :, :1], t, prompts).shape == (B, H, 1, skeleton.num_joints, 3)
+
+
+def test_mirror_twice_is_identity(skeleton):
+    pose = torch.randn(5, skeleton.num_joints, 3)
+    assert torch.equal(mirror(mirror(pose, skeleton), skeleton), pose)
+
+
+def test_a_width_that_no_head_divides_is_refused():
+    with pytest.raises(UsageError, match="multiple of 8"):
+        DenoiserConfig(width=20)

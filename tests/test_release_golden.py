@@ -1,0 +1,123 @@
+"""The release's own outputs: `release_compat` computes the same function. Needs the golden files; skipped without."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.clip_text import TextTower
+from common.denoiser import DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.release_compat import load_release_state, release_networks
+from common.sampler import ddim_sample
+from common.skeleton import H36M, MPI_INF_3DHP, mirror
+from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden files of the release are not here")
+TOLERANCE = 2e-4
+
+
+def seeded_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    state = {}
+    for name, shape in shapes.items():
+        random = np.random.RandomState(zlib.crc32(name.encode()))
+        weight = 0.02 * random.standard_normal(shape).astype(np.float32)
+        if len(shape) == 1 and name.endswith(".weight"):
+            weight += 1
+        state[name] = torch.from_numpy(weight)
+    return state
+
+
+@pytest.fixture(scope="module", params=["h36m", "3dhp"])
+def case(request):
+    golden = dict(np.load(GOLDEN / f"{request.param}.npz"))
+    description = json.loads((GOLDEN / f"{request.param}_state.json").read_text())
+    skeleton, parts = {"h36m": (H36M, ACTION_PROMPT), "3dhp": (MPI_INF_3DHP, NO_ACTION_PROMPT)}[request.param]
+    denoiser, encoder = release_networks(DenoiserConfig(num_frames=9), skeleton, parts, TextTower())
+    load_release_state(seeded_state(description["shapes"]), denoiser, encoder)
+    verbs = golden["actions"].tolist()
+    return golden, description["grad_norm"], denoiser.eval(), encoder.eval(), verbs, skeleton
+
+
+def tensor(array):
+    return torch.from_numpy(array)
+
+
+def assert_close(ours, golden):
+    assert (ours.detach() - tensor(golden)).abs().max().item() <= TOLERANCE
+
+
+def test_prompts(case):
+    golden, _, _, encoder, verbs, _ = case
+    prompts = encoder(verbs)
+    assert_close(prompts.text_tokens, golden["text_tokens"])
+    assert_close(prompts.text_proj, golden["text_proj"])
+
+
+def test_every_intermediate_and_the_output(case):
+    golden, _, denoiser, encoder, verbs, _ = case
+    found = {}
+
+    def keep(name, pattern_shape):
+        def hook(_module, _inputs, output):
+            found.setdefault(name, output.detach().reshape(-1, *pattern_shape))
+
+        return hook
+
+    def keep_by_joint(name):
+        def hook(_module, _inputs, output):
+            found.setdefault(name, output.detach().transpose(1, 2).reshape(-1, 9, 512))
+
+        return hook
+
+    handles = [
+        denoiser.graph_attention.register_forward_hook(keep("after_spatial_gat", (512,))),
+        denoiser.prompt_attention.register_forward_hook(keep_by_joint("after_prompt_attention")),
+        denoiser.spatial_blocks[0].register_forward_hook(keep("after_spatial_block_1", (17, 512))),
+        denoiser.temporal_blocks[1].register_forward_hook(keep_by_joint("after_temporal_block_1")),
+    ]
+    x_t = tensor(golden["x_3d"])[:, None]
+    out = denoiser(tensor(golden["x_2d"]), x_t, tensor(golden["t"]), encoder(verbs))
+    for handle in handles:
+        handle.remove()
+    for name, value in found.items():
+        assert_close(value, golden[name])
+    assert_close(out[:, 0], golden["denoiser_out"])
+
+
+def test_loss_and_gradient_norms(case):
+    golden, grad_norms, denoiser, encoder, verbs, _ = case
+    x_t = tensor(golden["x_3d"])[:, None]
+    out = denoiser(tensor(golden["x_2d"]), x_t, tensor(golden["t"]), encoder(verbs))
+    loss = (out[:, 0] - tensor(golden["target"])).norm(dim=-1).mean()
+    assert loss.item() == pytest.approx(float(golden["loss"]), abs=TOLERANCE)
+    loss.backward(loss.detach())
+    norms = {
+        "TTEblocks.0.attn.qkv.weight": denoiser.temporal_blocks[0].attn.qkv.weight,
+        "STEblocks.1.mlp.fc1.weight": denoiser.spatial_blocks[0].mlp.fc1.weight,
+        "temporal_cross_attn.value.weight": denoiser.prompt_attention.value.weight,
+        "text_proj.0.weight": encoder.proj.weight,
+        "STEgat.lin.weight": denoiser.graph_attention.lin.weight,
+    }
+    for name, parameter in norms.items():
+        assert parameter.grad.norm().item() == pytest.approx(grad_norms[f"pose_estimator.{name}"], rel=0.01)
+    assert all(vector.grad is None for vector in encoder.learned.values())
+
+
+def test_samples(case):
+    golden, _, denoiser, encoder, verbs, skeleton = case
+    x_2d, prompts = tensor(golden["x_2d"]), encoder(verbs)
+
+    def denoise(x_t, t):
+        plain = denoiser(x_2d, x_t, t, prompts)
+        mirrored = denoiser(tensor(golden["x_2d_flip"]), mirror(x_t, skeleton), t, prompts)
+        return (plain + mirror(mirrored, skeleton)) / 2
+
+    with torch.no_grad():
+        samples = ddim_sample(denoise, GaussianDiffusion(), tensor(golden["noise"]))
+    per_metre = 1000 if skeleton is MPI_INF_3DHP else 1  # the release's 3DHP sampler answers in millimetres
+    assert_close(samples, golden["samples"] / per_metre)
