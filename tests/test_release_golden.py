@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from common.aggregation import nearest_reprojection
 from common.clip_text import TextTower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
+from common.protocols import setting_errors
 from common.release_compat import load_release_state, release_networks
 from common.sampler import ddim_sample
 from common.skeleton import H36M, MPI_INF_3DHP, mirror
@@ -121,3 +123,13 @@ def test_samples(case):
         samples = ddim_sample(denoise, GaussianDiffusion(), tensor(golden["noise"]))
     per_metre = 1000 if skeleton is MPI_INF_3DHP else 1  # the release's 3DHP sampler answers in millimetres
     assert_close(samples, golden["samples"] / per_metre)
+
+
+@pytest.mark.parametrize(("prefix", "align"), [("mpjpe", False), ("p_mpjpe", True)])
+def test_the_eight_metrics(prefix, align):
+    golden = dict(np.load(GOLDEN / "h36m.npz"))
+    nearest = nearest_reprojection(tensor(golden["metric_reproj_2d"]), tensor(golden["x_2d"]))
+    found = setting_errors(tensor(golden["metric_pred"]), tensor(golden["target"]), nearest, align)
+    assert list(found) == ["J_Best", "P_Best", "P_Agg", "J_Agg"]
+    for name, errors in found.items():
+        assert_close(errors, golden[f"{prefix}_{name}"])

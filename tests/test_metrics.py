@@ -1,0 +1,33 @@
+"""Known answers, and an independent Procrustes by scipy."""
+
+import pytest
+import torch
+from scipy.spatial import procrustes
+from scipy.spatial.transform import Rotation
+
+from common.metrics import mpjpe, p_mpjpe, procrustes_align
+
+
+def test_mpjpe_of_a_known_offset():
+    target = torch.randn(2, 5, 17, 3)
+    torch.testing.assert_close(mpjpe(target + torch.tensor([3.0, 0.0, 4.0]), target), torch.full((2,), 5.0))
+
+
+def test_p_mpjpe_ignores_similarity_transforms():
+    target = torch.randn(4, 17, 3, dtype=torch.float64)
+    rotation = torch.from_numpy(Rotation.random(random_state=0).as_matrix())
+    assert p_mpjpe(2.5 * target @ rotation.T + 7, target).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_p_mpjpe_does_not_reflect():
+    target = torch.randn(1, 17, 3, dtype=torch.float64)
+    assert p_mpjpe(target * torch.tensor([-1.0, 1.0, 1.0]), target) > 0.1
+
+
+def test_alignment_agrees_with_scipys_where_no_reflection_is_wanted():
+    torch.manual_seed(0)
+    target = torch.randn(17, 3, dtype=torch.float64)
+    predicted = target + 0.1 * torch.randn(17, 3, dtype=torch.float64)
+    residual = (procrustes_align(predicted, target) - target).square().sum().item()
+    size = (target - target.mean(0)).square().sum().item()
+    assert residual / size == pytest.approx(procrustes(target.numpy(), predicted.numpy())[2], rel=1e-9)
