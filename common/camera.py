@@ -1,0 +1,104 @@
+"""World, camera and image coordinates (the camera model of Human3.6M, as VideoPose3D has it).
+
+Screen coordinates: x/w*2-1 and y/w*2-h/w of a pixel, so that x spans [-1, 1] whatever the image's size.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+CAMERA_FOLDER = Path(__file__).parent / "cameras"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One calibrated view."""
+
+    name: str
+    width: int
+    height: int
+    azimuth: float
+    """Degrees, for drawing only."""
+    orientation: np.ndarray
+    """(4,) unit quaternion w, x, y, z, camera to world."""
+    translation: np.ndarray
+    """(3,) the camera's place in the world, metres."""
+    intrinsics: np.ndarray | None
+    """(9,): focal length 2, centre 2 (screen units), radial 3, tangential 2; None where unknown."""
+
+    @property
+    def rotation(self) -> Rotation:
+        return Rotation.from_quat(self.orientation, scalar_first=True)
+
+
+def load_cameras(file_name: str) -> dict[str, list[Camera]]:
+    """The cameras of each subject, in the order of the 2D files."""
+    calibration = json.loads((CAMERA_FOLDER / file_name).read_text())
+    return {
+        subject: [_camera(inner, outer) for inner, outer in zip(calibration["intrinsics"], views, strict=True)]
+        for subject, views in calibration["extrinsics"].items()
+        if all("orientation" in view for view in views)  # test subjects that were never released have none
+    }
+
+
+def _camera(inner: dict, outer: dict) -> Camera:
+    width, height = inner["res_w"], inner["res_h"]
+    intrinsics = None
+    if "focal_length" in inner:
+        focal = np.array(inner["focal_length"]) / width * 2
+        centre = normalize_screen_coordinates(np.array(inner["center"]), width, height)
+        intrinsics = np.concatenate([focal, centre, inner["radial_distortion"], inner["tangential_distortion"]])
+    return Camera(
+        name=inner["id"],
+        width=width,
+        height=height,
+        azimuth=inner["azimuth"],
+        orientation=np.array(outer["orientation"]),
+        translation=np.array(outer["translation"]) / 1000,
+        intrinsics=None if intrinsics is None else intrinsics.astype(np.float32),
+    )
+
+
+def normalize_screen_coordinates(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(..., 2) pixels -> screen coordinates."""
+    return pixels / width * 2 - np.array([1, height / width])
+
+
+def image_coordinates(screen: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(..., 2) screen coordinates -> pixels."""
+    return (screen + np.array([1, height / width])) * width / 2
+
+
+def world_to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """(..., 3) world, metres -> camera space (x right, y down, z forward), metres."""
+    flat = (points - camera.translation).reshape(-1, 3)
+    return camera.rotation.inv().apply(flat).reshape(points.shape)
+
+
+def camera_to_world(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """(..., 3) camera space, metres -> world, metres."""
+    return camera.rotation.apply(points.reshape(-1, 3)).reshape(points.shape) + camera.translation
+
+
+def project_to_2d(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """Camera space to screen coordinates, with radial and tangential distortion; x/z and y/z are clamped to +-1.
+
+    Args:
+        points: (B, ..., 3), camera space, metres (absolute, not root-relative).
+        intrinsics: (B, 9), see `Camera.intrinsics`.
+
+    Returns:
+        (B, ..., 2), screen coordinates.
+    """
+    parameters = intrinsics.reshape(-1, *[1] * (points.ndim - 2), 9)
+    focal, centre, radial, tangential = parameters.split([2, 2, 3, 2], dim=-1)
+    xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    r2 = xy.square().sum(-1, keepdim=True)
+    radial_factor = 1 + (radial * torch.cat([r2, r2**2, r2**3], dim=-1)).sum(-1, keepdim=True)
+    tangential_factor = (tangential * xy).sum(-1, keepdim=True)
+    return focal * (xy * (radial_factor + tangential_factor) + tangential * r2) + centre
