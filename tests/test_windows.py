@@ -1,0 +1,55 @@
+"""Windows cover every frame, and training batches hold every window and its mirror image once."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.clips import Clip
+from common.skeleton import H36M, mirror
+from common.windows import TrainingWindows, evaluation_starts, training_starts, window_frames
+
+
+@pytest.mark.parametrize("window", [1, 2, 9, 27, 243])
+def test_every_length_is_covered(window):
+    for num_frames in range(1, 1001):
+        training = window_frames(num_frames, window, training_starts(num_frames, window))
+        evaluation = window_frames(num_frames, window, evaluation_starts(num_frames, window))
+        assert len(training) == len(evaluation) == -(-num_frames // window)
+        for frames in (training, evaluation):
+            assert frames.shape[1] == window
+            np.testing.assert_array_equal(np.unique(frames), np.arange(num_frames))
+        overhang = np.count_nonzero(np.diff(training.ravel()) == 0)
+        assert overhang == training.size - num_frames
+        if num_frames >= window:
+            assert (np.diff(evaluation, axis=1) == 1).all()
+
+
+def clip(num_frames, action):
+    random = np.random.default_rng(num_frames)
+    poses_2d = random.normal(size=(num_frames, 17, 2)).astype(np.float32)
+    poses_3d = random.normal(size=(num_frames, 17, 3)).astype(np.float32)
+    return Clip("S1", action, None, poses_2d, poses_3d, np.zeros((num_frames, 3), np.float32), (1000, 1000))
+
+
+def test_an_epoch_holds_every_window_and_its_mirror_image_once():
+    clips = [clip(20, "Walking 1"), clip(7, "Sitting")]
+    windows = TrainingWindows(clips, 9, H36M, batch_windows=3, mirrored=True, seed=1)
+    batches = list(windows.epoch(1))
+    assert len(batches) == windows.num_batches == 3
+    assert windows.num_windows == 8
+    x_2d = torch.cat([batch.x_2d for batch in batches])
+    assert sorted(verb for batch in batches for verb in batch.verbs) == ["Sitting"] * 2 + ["Walking"] * 6
+    originals = torch.from_numpy(clips[0].poses_2d[window_frames(20, 9, training_starts(20, 9))])
+    for original in originals:
+        for expected in (original, mirror(original, H36M)):
+            assert sum(torch.equal(expected, found) for found in x_2d) == 1
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(seed, epoch):
+        windows = TrainingWindows([clip(200, "Walking")], 9, H36M, batch_windows=4, mirrored=True, seed=seed)
+        return torch.cat([batch.x_2d for batch in windows.epoch(epoch)])
+
+    assert torch.equal(order(1, 1), order(1, 1))
+    assert not torch.equal(order(1, 1), order(1, 2))
+    assert not torch.equal(order(1, 1), order(2, 1))
