@@ -23,6 +23,11 @@ class Clip:
     size: tuple[int, int]
     """Width and height of the image, pixels."""
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What has one entry a frame, by field name."""
+        fields = {"poses_2d": self.poses_2d, "poses_3d": self.poses_3d, "root": self.root}
+        return {name: array for name, array in fields.items() if array is not None}
+
     @property
     def num_frames(self) -> int:
         return len(self.poses_2d)

@@ -45,6 +45,8 @@ class Denoiser(nn.Module):
 
     graph_attention_class = GraphAttention
     prompt_attention_class = PromptAttention
+    rows_are_independent = True
+    """Whether a window's answer is the same whatever else is in its batch."""
 
     def __init__(self, config: DenoiserConfig, skeleton: Skeleton, text_width: int = TEXT_WIDTH):
         super().__init__()

@@ -7,15 +7,19 @@ project reads this file but the place that builds a network.
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, tokenize
-from common.denoiser import Denoiser
+from common.denoiser import Denoiser, DenoiserConfig
+from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
-from common.text_prompts import PromptEncoder
+from common.skeleton import Skeleton
+from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder
 
 
 class ReleaseGraphAttention(GraphAttention):
@@ -43,6 +47,7 @@ class ReleasePromptAttention(PromptAttention):
 class ReleaseDenoiser(Denoiser):
     graph_attention_class = ReleaseGraphAttention
     prompt_attention_class = ReleasePromptAttention
+    rows_are_independent = False
 
     def text_of_rows(self, text_tokens: Tensor, num_hypotheses: int) -> Tensor:
         return repeat(text_tokens, "b l e -> (h b) l e", h=num_hypotheses)
@@ -87,6 +92,8 @@ _PROMPT_NAMES = (
     (r"text_proj\.0\.", "proj."),
     (r"clip_text\.", "tower."),
 )
+# The diffusion's tables, which its checkpoints carry beside the network; ours come from the schedule.
+_TABLES = re.compile(r"betas|(sqrt_|log_)?(one_minus_|recip_|recipm1_)?alphas_cumprod(_prev)?|posterior_\w+")
 
 
 def translate_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -98,6 +105,8 @@ def translate_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
     denoiser, prompts = {}, {}
     for name, tensor in state.items():
         name = name.removeprefix("module.").removeprefix("pose_estimator.")
+        if _TABLES.fullmatch(name):
+            continue
         block = re.match(r"STEblocks\.(\d+)\.(.*)", name)
         if block:
             if int(block[1]) > 0:
@@ -125,3 +134,73 @@ def load_release_state(state: dict[str, Tensor], denoiser: ReleaseDenoiser, prom
 def release_networks(config, skeleton, parts, tower: TextTower) -> tuple[ReleaseDenoiser, ReleasePromptEncoder]:
     """The two networks of the release for a dataset's skeleton and prompt parts."""
     return ReleaseDenoiser(config, skeleton), ReleasePromptEncoder(parts, tower, config.width)
+
+
+class _Inert:
+    """Stands in for what the release's checkpoints pickle beside their tensors (a numpy RandomState): keeps nothing."""
+
+    def __init__(self, *_args):
+        pass
+
+    def __setstate__(self, _state):
+        pass
+
+
+def inert_globals() -> list[tuple[type, str]]:
+    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
+    names = (
+        "numpy.random._pickle.__randomstate_ctor",
+        "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random._mt19937.MT19937",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "_codecs.encode",
+    )
+    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
+
+
+def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Checkpoint:
+    """A checkpoint that the public release wrote; the shape of its network is read off its tensors.
+
+    Args:
+        content: the file, loaded.
+        path: where it came from, for messages.
+        skeleton: of the data; the file does not name one.
+
+    Raises:
+        DataError: tensors are missing, or are not the release's.
+    """
+    state = content["model_pos"]
+    try:
+        denoiser, prompts = translate_state(state)
+        _, num_joints, width = denoiser["spatial_position"].shape
+        num_frames = denoiser["temporal_position"].shape[1]
+        depth = 1 + max(int(name.split(".")[1]) for name in denoiser if name.startswith("temporal_blocks."))
+    except (KeyError, AttributeError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: model_pos is not the public release's network ({error})") from None
+    if num_joints != skeleton.num_joints:
+        raise DataError(f"{path} is for {num_joints} joints; '{skeleton.name}' has {skeleton.num_joints}: see -d")
+    parts = NO_ACTION_PROMPT if "learned.subject" in prompts else ACTION_PROMPT
+    tower = {name.removeprefix("tower."): value for name, value in prompts.items() if name.startswith("tower.")}
+    weights = {f"denoiser.{name}": value for name, value in denoiser.items()}
+    weights |= {f"prompt_encoder.{name}": value for name, value in prompts.items() if not name.startswith("tower.")}
+    epoch = content.get("epoch")
+    return Checkpoint(
+        network=DenoiserConfig(num_frames, width, depth),
+        skeleton=skeleton,
+        prompt_parts=parts,
+        num_timesteps=len(state.get("module.betas", range(1000))),
+        scale=1.0,
+        weights=weights,
+        tower_fingerprint="",
+        tower_source=f"the copy in {path.name}",
+        compat_release=True,
+        options={},
+        selection="test subjects (the public release's choice)",
+        epoch=epoch if isinstance(epoch, int) else 0,
+        tower=tower,
+    )

@@ -22,6 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common.errors import DataError, UsageError
+from common.files import replacing
 from common.skeleton import Skeleton
 
 SIDES = ("right", "left", "middle")
@@ -168,15 +169,23 @@ def write_contact_sheet(
         DataError: the video is absent, cannot be read, or is over before `skip`.
     """
     check_output(path, (".png",))
+    with replacing(path) as part:
+        _sheet(scene, num_frames, limit, skip, video).save(part, format="PNG", dpi=(SHEET_DPI, SHEET_DPI))
+
+
+def contact_sheet(scene: Scene, num_frames: int = 6) -> np.ndarray:
+    """What `write_contact_sheet` writes, as (height, width, 3) uint8."""
+    return np.asarray(_sheet(scene, num_frames, limit=0, skip=0, video=None))
+
+
+def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: str | os.PathLike | None) -> Image.Image:
     if num_frames < 1:
         raise UsageError(f"the contact sheet has {num_frames} frames; expected at least 1")
     clip = _choose_frames(scene, limit, downsample=1, skip=skip)
     columns = np.linspace(0, len(clip) - 1, min(num_frames, len(clip))).round().astype(int)
     frames = [clip[column] for column in columns]
     images = dict(_read_video(video, frames)) if video is not None else {}
-    figure = _contact_sheet(scene, frames, images)
-    with _replacing(path) as part:
-        _pixels(figure).save(part, format="PNG", dpi=(SHEET_DPI, SHEET_DPI))
+    return _pixels(_draw_sheet(scene, frames, images))
 
 
 def write_animation(
@@ -219,7 +228,7 @@ def write_animation(
     drawn = _draw_frames(animation, frames, video)
     progress = tqdm(drawn, total=len(frames), desc=Path(path).name, unit="frame", disable=not show_progress)
     fps = scene.fps / downsample
-    with _replacing(path) as part, contextlib.closing(drawn):
+    with replacing(path) as part, contextlib.closing(drawn):
         if part.suffix.lower() == ".gif":
             _save_gif(part, progress, len(frames), fps, one_palette=video is None)
         else:
@@ -512,7 +521,7 @@ class _Animation:
         self.time.set_text(f"frame {frame + 1} of {self.scene.num_frames}    {seconds:.2f} s")
 
 
-def _contact_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) -> Figure:
+def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) -> Figure:
     """The whole sheet, drawn: a column for each of `frames`."""
     cell = SHEET_CELL * SHEET_DPI
     gap, text, unit = 0.06 * cell, 0.065 * cell, 0.9 * SHEET_CELL
@@ -602,19 +611,6 @@ def _draw_frames(animation: _Animation, frames: list[int], video) -> Iterator[Im
         for frame, image in images:
             animation.show(frame, image)
             yield _pixels(animation.figure)
-
-
-@contextlib.contextmanager
-def _replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A file name beside `path` to write to: becomes `path` on success, and is removed on any failure."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # ffmpeg goes by the suffix
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _save_gif(path: Path, images: Iterable[Image.Image], num_frames: int, fps: float, one_palette: bool) -> None:

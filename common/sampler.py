@@ -1,13 +1,16 @@
 """DDIM sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
 
+import hashlib
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from common.diffusion import CLAMP, GaussianDiffusion
 from common.skeleton import Skeleton, mirror
+from common.text_prompts import Prompts
 
 
 def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[int, int]]:
@@ -35,7 +38,6 @@ def ddim_sample(
     """
     K, B = noise.shape[:2]
     limit = CLAMP * diffusion.scale
-    alphas_cumprod = diffusion.alphas_cumprod.to(noise)
     x, predictions = noise[0], []
     for step, (time, time_next) in enumerate(sampling_times(diffusion.num_timesteps, K)):
         t = torch.full((B,), time, device=x.device)
@@ -43,23 +45,96 @@ def ddim_sample(
         predictions.append(x_start / diffusion.scale)
         if time_next < 0:
             break
-        alpha, alpha_next = alphas_cumprod[time], alphas_cumprod[time_next]
-        predicted_noise = (x - alpha.sqrt() * x_start) / (1 - alpha).sqrt()
-        sigma = eta * ((1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)).sqrt()
-        direction = (1 - alpha_next - sigma**2).sqrt() * predicted_noise
-        x = alpha_next.sqrt() * x_start + direction + sigma * noise[step + 1]
+        alpha, alpha_next = diffusion.alphas_cumprod[[time, time_next]].tolist()
+        predicted_noise = (x - alpha**0.5 * x_start) / (1 - alpha) ** 0.5
+        # In float64: near t = T the two variances differ by less than float32 can tell.
+        variance = eta**2 * (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
+        direction = max(0.0, 1 - alpha_next - variance) ** 0.5 * predicted_noise
+        x = alpha_next**0.5 * x_start + direction + variance**0.5 * noise[step + 1]
     return torch.stack(predictions, dim=1)
 
 
-def average_with_mirror(denoise: Callable, x_2d: Tensor, x_t: Tensor, t: Tensor, skeleton: Skeleton) -> Tensor:
+def average_with_mirror(
+    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
+    x_2d: Tensor,
+    x_t: Tensor,
+    t: Tensor,
+    prompts: Prompts,
+    skeleton: Skeleton,
+    in_one_batch: bool = True,
+) -> Tensor:
     """The mean of the prediction and of the mirrored prediction of the mirrored input: (B, H, F, J, 3).
 
-    `denoise(x_2d, x_t, t)` is called once, with 2B windows: the windows, then their mirror images.
+    `denoise(x_2d, x_t, t, prompts)` is called once, with 2B windows: the windows, then their mirror images; or, not
+    `in_one_batch`, once for each half.
     """
-    both = denoise(
-        torch.cat([x_2d, mirror(x_2d, skeleton)]),
-        torch.cat([x_t, mirror(x_t, skeleton)]),
-        torch.cat([t, t]),
-    )
-    plain, mirrored = both.chunk(2)
+    both = torch.cat([x_2d, mirror(x_2d, skeleton)]), torch.cat([x_t, mirror(x_t, skeleton)]), torch.cat([t, t])
+    if in_one_batch:
+        plain, mirrored = denoise(*both, Prompts(*(torch.cat([part, part]) for part in prompts))).chunk(2)
+    else:
+        halves = zip(*(part.chunk(2) for part in both), strict=True)
+        plain, mirrored = (denoise(*half, prompts) for half in halves)
     return (plain + mirror(mirrored, skeleton)) / 2
+
+
+def sample_hypotheses(
+    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
+    diffusion: GaussianDiffusion,
+    x_2d: Tensor,
+    prompts: Prompts,
+    noise: Tensor,
+    skeleton: Skeleton,
+    max_tokens: int,
+) -> Tensor:
+    """All hypotheses of a batch of windows, a chunk of (window, hypothesis) rows at a time.
+
+    Rows know nothing of each other, so a chunk goes through all K steps alone: peak memory does not grow with H
+    beyond the noise and the result. Row i's answer does not depend on the chunks.
+
+    Args:
+        denoise: (x_2d (B, F, J, 2), x_t (B, H, F, J, 3), t (B,), prompts) -> (B, H, F, J, 3).
+        diffusion: the schedule and the scale.
+        x_2d: (B, F, J, 2), screen coordinates.
+        prompts: one text a window.
+        noise: (K, B, H, F, J, 3), see `ddim_sample`.
+        skeleton: how poses are mirrored.
+        max_tokens: frames times joints of a chunk, mirror images counted; 0: everything at once, mirror images apart,
+            for a network whose rows do know of each other (`--compat-release`).
+
+    Returns:
+        (B, K, H, F, J, 3), camera space, metres, the root at 0.
+    """
+    K, B, H, F, J, _ = noise.shape
+
+    def run(x_2d: Tensor, prompts: Prompts, noise: Tensor, in_one_batch: bool) -> Tensor:
+        def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
+            return average_with_mirror(denoise, x_2d, x_t, t, prompts, skeleton, in_one_batch)
+
+        return ddim_sample(both_ways, diffusion, noise)
+
+    if max_tokens == 0:
+        samples = run(x_2d, prompts, noise, in_one_batch=False)
+    else:
+        rows = noise.reshape(K, B * H, 1, F, J, 3)
+        size = max(1, max_tokens // (2 * F * J))
+        chunks = []
+        for row in torch.arange(B * H, device=noise.device).split(size):
+            window = row // H
+            chunks.append(run(x_2d[window], prompts.select(window), rows[:, row], in_one_batch=True))
+        samples = rearrange(torch.cat(chunks), "(b h) k 1 f j c -> b k h f j c", b=B)
+    samples[..., skeleton.root, :] = 0
+    return samples
+
+
+def window_noise(seed: int, name: str, window: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise that belongs to one window of one clip, whatever batch or process it is in.
+
+    Args:
+        seed: the run's.
+        name: the clip's.
+        window: its number in the clip.
+        shape: (K, H, F, J, 3).
+    """
+    digest = hashlib.blake2b(f"{seed} {name} {window}".encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return torch.randn(shape, generator=generator)

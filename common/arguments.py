@@ -1,0 +1,280 @@
+"""The options: one dataclass for every script, presets of it, and the parser that fills it.
+
+An option's name, default, flags and help stand together, once. The single-dash names are the field's.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from common.datasets import DATASETS
+from common.errors import UsageError
+
+
+def _option(default, *flags: str, group: str, help: str, **argparse_words):
+    words = {"flags": flags, "group": group, "help": help, **argparse_words}
+    return field(default=default, metadata=words)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """ "S1,S5" -> ("S1", "S5")."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was asked to do. `given` holds the names of those that the command line set itself."""
+
+    dataset: str = _option("h36m", "-d", "--dataset", group="data", choices=tuple(DATASETS), help="which data")
+    keypoints: str = _option(
+        "cpn_ft_h36m_dbb",
+        "-k",
+        "--keypoints",
+        group="data",
+        metavar="NAME",
+        help="2D input: data_2d_<dataset>_NAME.npz",
+    )
+    data_dir: str = _option("data", "--data-dir", group="data", metavar="DIR", help="folder of the npz files")
+    subjects_train: tuple[str, ...] | None = _option(
+        None, "-str", "--subjects-train", group="data", type=_names, metavar="LIST", help="training subjects, by commas"
+    )
+    subjects_test: tuple[str, ...] | None = _option(
+        None, "-ste", "--subjects-test", group="data", type=_names, metavar="LIST", help="test subjects, by commas"
+    )
+    val_subjects: tuple[str, ...] = _option(
+        (), "--val-subjects", group="data", type=_names, metavar="LIST",
+        help="training subjects held out to choose the best epoch on (default: it is chosen on the test subjects, as "
+        "the field does)",
+    )  # fmt: skip
+    actions: tuple[str, ...] = _option(
+        ("*",), "-a", "--actions", group="data", type=_names, metavar="LIST", help="prefixes of actions; * is all"
+    )
+    subset: float = _option(
+        1.0, "--subset", group="data", type=float, metavar="PART", help="train on this part of every clip, 0..1"
+    )
+    downsample: int = _option(
+        1, "--downsample", group="data", type=int, metavar="N", help="keep every Nth frame of every clip"
+    )
+
+    checkpoint: str | None = _option(
+        None, "-c", "--checkpoint", group="run", metavar="DIR",
+        help="folder for all a run writes (default: checkpoint/model_<dataset>_<keypoints>)",
+    )  # fmt: skip
+    checkpoint_frequency: int = _option(
+        20, "-cf", "--checkpoint-frequency", group="run", type=int, metavar="N", help="keep epoch_N.bin every N epochs"
+    )
+    resume: str | None = _option(
+        None, "-r", "--resume", group="run", metavar="FILE", help="go on from this checkpoint (in -c, or a path)"
+    )
+    evaluate: str | None = _option(
+        None, "--evaluate", group="run", metavar="FILE", help="evaluate this checkpoint (in -c, or a path)"
+    )
+    log: str = _option("log/default", "-l", "--log", group="run", metavar="DIR", help="TensorBoard folder")
+    nolog: bool = _option(False, "--nolog", group="run", action="store_true", help="no TensorBoard")
+    seed: int = _option(1, "--seed", group="run", type=int, metavar="N", help="of weights, order and noise")
+    debug: bool = _option(False, "--debug", group="run", action="store_true", help="one batch an epoch, one a clip")
+
+    stride: int = _option(
+        243, "-s", "--stride", group="training", type=int, metavar="N", help="-b // -s windows make a batch"
+    )
+    num_frames: int = _option(
+        243, "-f", "--number-of-frames", group="training", type=int, metavar="F", help="frames of a window"
+    )
+    epochs: int = _option(100, "-e", "--epochs", group="training", type=int, metavar="N", help="how many in all")
+    batch_size: int = _option(
+        1024, "-b", "--batch-size", group="training", type=int, metavar="N",
+        help="training: frames a batch (see -s); evaluation: windows at a time",
+    )  # fmt: skip
+    learning_rate: float = _option(
+        6e-5, "-lr", "--learning-rate", group="training", type=float, metavar="RATE", help=""
+    )
+    lr_decay: float = _option(
+        0.993, "-lrd", "--lr-decay", group="training", type=float, metavar="X", help="rate times X after each epoch"
+    )
+    augmentation: bool = _option(
+        True, "-no-da", "--no-data-augmentation", group="training", action="store_false", help="no mirrored copies"
+    )
+    text_dropout: float = _option(
+        0.1, "--text-dropout", group="training", type=float, metavar="P",
+        help="chance that a window is not told its action, so that 'neutral' works too",
+    )  # fmt: skip
+    no_eval: bool = _option(
+        False, "--no-eval", group="training", action="store_true", help="no validation: the last epoch is the best"
+    )
+    export_training_curves: bool = _option(
+        False, "--export-training-curves", group="training", action="store_true", help="training_curves.png in -c"
+    )
+
+    width: int = _option(512, "-cs", "--channels", group="network", type=int, metavar="C", help="width")
+    depth: int = _option(8, "-dep", "--depth", group="network", type=int, metavar="N", help="layers")
+    dropout: float = _option(0.0, "-drop", "--dropout", group="network", type=float, metavar="P", help="")
+    text_encoder: str = _option(
+        "clip", "--text-encoder", group="network", choices=("clip", "random"),
+        help="CLIP ViT-B/32, or the same tower with random weights, for trying things out",
+    )  # fmt: skip
+    clip_weights: str | None = _option(
+        None, "--clip-weights", group="network", metavar="FILE", help="CLIP's weights (default: cache, or download)"
+    )
+    compat_release: bool = _option(
+        False, "--compat-release", group="network", action="store_true",
+        help="compute what the public release computes, and read its checkpoints",
+    )  # fmt: skip
+
+    scale: float = _option(1.0, "-scale", group="diffusion", type=float, metavar="X", help="of poses against noise")
+    timestep: int = _option(1000, "-timestep", group="diffusion", type=int, metavar="T", help="diffusion steps")
+    sampling_timesteps: int = _option(
+        1, "-sampling_timesteps", group="diffusion", type=int, metavar="K", help="DDIM steps"
+    )
+    num_proposals: int = _option(1, "-num_proposals", group="diffusion", type=int, metavar="H", help="hypotheses")
+
+    p2: bool = _option(False, "--p2", group="evaluation", action="store_true", help="Protocol #2 (P-MPJPE) too")
+    by_subject: bool = _option(False, "--by-subject", group="evaluation", action="store_true", help="a table a subject")
+    action_prompt: str = _option(
+        "given", "--action-prompt", group="evaluation", choices=("given", "neutral"),
+        help="tell the network the action's true name (a label, as published numbers do), or not",
+    )  # fmt: skip
+
+    gpu: str = _option("0", "-gpu", group="device", metavar="LIST", help="CUDA devices; the CPU where there is none")
+    device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    precision: str = _option("32", "--precision", group="device", choices=("32", "bf16-mixed"), help="of the network")
+    compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
+
+    render: bool = _option(
+        False, "--render", group="rendering", action="store_true", help="draw the prediction of one clip (--evaluate)"
+    )
+    viz_subject: str | None = _option(None, "--viz-subject", group="rendering", metavar="S", help="")
+    viz_action: str | None = _option(None, "--viz-action", group="rendering", metavar="ACTION", help="")
+    viz_camera: int = _option(0, "--viz-camera", group="rendering", type=int, metavar="N", help="its number, from 0")
+    viz_video: str | None = _option(None, "--viz-video", group="rendering", metavar="FILE", help="drawn under the 2D")
+    viz_skip: int = _option(0, "--viz-skip", group="rendering", type=int, metavar="N", help="leave out N frames")
+    viz_output: str | None = _option(None, "--viz-output", group="rendering", metavar="FILE", help=".png, .gif or .mp4")
+    viz_export: str | None = _option(None, "--viz-export", group="rendering", metavar="FILE", help="the poses as .npy")
+    viz_bitrate: int = _option(3000, "--viz-bitrate", group="rendering", type=int, metavar="N", help="of .mp4, kbit/s")
+    viz_no_ground_truth: bool = _option(
+        False, "--viz-no-ground-truth", group="rendering", action="store_true", help="leave the truth out"
+    )
+    viz_limit: int = _option(-1, "--viz-limit", group="rendering", type=int, metavar="N", help="first N frames only")
+    viz_downsample: int = _option(1, "--viz-downsample", group="rendering", type=int, metavar="N", help="every Nth")
+    viz_size: int = _option(5, "--viz-size", group="rendering", type=int, metavar="N", help="of a panel, inches")
+
+    given: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> Path:
+        """Where the run writes."""
+        return Path(self.checkpoint or f"checkpoint/model_{self.dataset}_{self.keypoints}")
+
+    @property
+    def batch_windows(self) -> int:
+        """Windows of a training batch."""
+        return self.batch_size // self.stride
+
+    @property
+    def trains(self) -> bool:
+        return self.evaluate is None and not self.render
+
+    def as_data(self) -> dict:
+        """All options as plain values, for JSON and checkpoints."""
+        data = asdict(self)
+        del data["given"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+    def flag(self, name: str) -> str:
+        """The flag a user types for the option `name`."""
+        return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: one line that names the option, its value and what to do.
+        """
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value < least:
+                raise UsageError(f"{self.flag(name)} is {value}; expected {least} or more")
+        for name in ("subset", "lr_decay"):
+            if not 0 < getattr(self, name) <= 1:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0 and at most 1")
+        for name in ("dropout", "text_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected at least 0 and less than 1")
+        for name in ("learning_rate", "scale"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0")
+        if self.resume and self.evaluate:
+            raise UsageError("--resume with --evaluate: give one of them, to train on or to evaluate")
+        if self.render and not self.evaluate:
+            raise UsageError("--render draws a trained network's prediction: name its checkpoint with --evaluate")
+        if self.render and not (self.viz_output or self.viz_export):
+            raise UsageError("--render without --viz-output or --viz-export: name the file to write")
+        if self.trains and self.batch_windows < 1:
+            raise UsageError(
+                f"-b {self.batch_size} is smaller than -s {self.stride}: no window fits a batch; give -b {self.stride} "
+                "or more"
+            )
+        if self.sampling_timesteps > self.timestep:
+            raise UsageError(
+                f"-sampling_timesteps {self.sampling_timesteps} is more than -timestep {self.timestep}; "
+                f"give at most {self.timestep}"
+            )
+        if self.no_eval and self.val_subjects:
+            raise UsageError("--no-eval with --val-subjects: give one of them, there is nothing to validate on")
+        if self.clip_weights and self.text_encoder == "random":
+            raise UsageError("--clip-weights with --text-encoder random: give one of them")
+
+
+_LEAST = {
+    "downsample": 1, "checkpoint_frequency": 1, "stride": 1, "num_frames": 1, "epochs": 1, "batch_size": 1,
+    "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
+    "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
+}  # fmt: skip
+
+H36M_CPN = Options()
+H36M_GT = replace(H36M_CPN, keypoints="gt")
+
+PRESETS = {
+    # A small network on the motion that ships: trains, evaluates and draws on a laptop's CPU in minutes.
+    "demo": {
+        "dataset": "sample", "keypoints": "gt", "checkpoint": "checkpoint/demo", "nolog": True,
+        "num_frames": 27, "stride": 27, "batch_size": 27 * 32, "width": 64, "depth": 3,
+        "epochs": 40, "learning_rate": 1e-3, "lr_decay": 0.95, "num_proposals": 5, "sampling_timesteps": 5, "p2": True,
+    },
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(f"{message} (--help lists the options)")
+
+
+def parse_options(argv: Sequence[str] | None, defaults: Options, description: str) -> Options:
+    """Fill the options from the command line, over a `--preset`, over the script's own defaults.
+
+    Args:
+        argv: the arguments; None takes those of the process.
+        defaults: the script's.
+        description: what the script is for, for --help.
+
+    Raises:
+        UsageError: one line.
+    """
+    parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--preset", choices=tuple(PRESETS), help="a named set of options; others given go over it")
+    groups = {}
+    for entry in fields(Options):
+        if not entry.metadata:
+            continue
+        words = dict(entry.metadata)
+        flags, group = words.pop("flags"), words.pop("group")
+        default = getattr(defaults, entry.name)
+        if default not in (None, (), True, False):
+            shown = ",".join(default) if isinstance(default, tuple) else default
+            words["help"] = f"{words['help']} (default: {shown})".strip().replace("%", "%%")
+        groups.setdefault(group, parser.add_argument_group(group)).add_argument(*flags, dest=entry.name, **words)
+    given = vars(parser.parse_args(argv))
+    preset = PRESETS.get(given.pop("preset", None), {})
+    options = replace(defaults, **{**preset, **given}, given=frozenset(given))
+    options.check()
+    return options

@@ -1,0 +1,59 @@
+"""Anyone's 2D poses to clips without truth.
+
+data_2d_custom_<keypoints>.npz: positions_2d -> video -> action -> a list of (N, J, 2), pixels; metadata.video_metadata
+-> video -> {w, h}. The format is VideoPose3D's (Pavllo et al. 2019).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.camera import normalize_screen_coordinates
+from common.clips import Clip
+from common.dataset_description import Clips, DatasetDescription
+from common.errors import DataError
+from common.pose_files import check_array, check_layout, choose_subjects, read_pose_file, subject_tree
+
+
+def read_custom(description: DatasetDescription, folder: Path, keypoints: str, subjects: tuple[str, ...]) -> Clips:
+    """Video -> action -> its clips.
+
+    Raises:
+        UsageError: a video is not there.
+        DataError: the file is absent, damaged or odd.
+    """
+    path = folder / f"data_2d_{description.name}_{keypoints}.npz"
+    tree, metadata = read_pose_file(path, ["positions_2d", "metadata"])
+    tree = subject_tree(tree, path, "positions_2d")
+    check_layout(metadata, path, description.skeleton)
+    sizes = metadata.get("video_metadata")
+    clips = {}
+    for video in choose_subjects(tree, subjects, path):
+        try:
+            size = int(sizes[video]["w"]), int(sizes[video]["h"])
+        except (TypeError, KeyError, ValueError):
+            raise DataError(f"{path}: metadata.video_metadata has no w and h for the video '{video}'") from None
+        if min(size) < 1:
+            raise DataError(f"{path}: the video '{video}' is {size[0]}x{size[1]} pixels; expected at least 1x1")
+        clips[video] = {
+            action: [
+                _clip(description, video, action, size, pixels, f"{path}: {video} {action} view {number}")
+                for number, pixels in enumerate(_views(views, f"{path}: {video} {action}"))
+            ]
+            for action, views in tree[video].items()
+        }
+    return clips
+
+
+def _views(views: object, where: str) -> list:
+    if not isinstance(views, (list, tuple, np.ndarray)) or len(views) == 0:
+        raise DataError(f"{where} is {type(views).__name__}; expected a list of (N, J, 2) pixels")
+    return list(views)
+
+
+def _clip(
+    description: DatasetDescription, video: str, action: str, size: tuple[int, int], pixels: object, where: str
+) -> Clip:
+    pixels = check_array(pixels, where, (-1, description.skeleton.num_joints, 2), "pixels")
+    screen = normalize_screen_coordinates(pixels, *size).astype(np.float32)
+    return Clip(video, action, camera=None, poses_2d=screen, poses_3d=None, root=None, size=size)

@@ -1,0 +1,40 @@
+"""Writing files so that a reader meets the old one or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import DataError
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """A file name beside `path` to write to: on success it is on the disk and becomes `path`; a failure removes it.
+
+    Raises:
+        DataError: the folder or the file cannot be written.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # the suffix tells writers the format
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror or error}); nothing was changed") from None
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, content: object) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,87 @@
+"""Human3.6M's files (and HumanEva's and the sample's, in the same format) to clips.
+
+data_3d_<dataset>.npz: positions_3d -> subject -> action -> (N, joints, 3), world, metres.
+data_2d_<dataset>_<keypoints>.npz: positions_2d -> subject -> action -> a list over cameras of (>=N, J, 2), pixels.
+The format is VideoPose3D's (Pavllo et al. 2019).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.camera import Camera, load_cameras, normalize_screen_coordinates, world_to_camera
+from common.clips import Clip
+from common.dataset_description import Clips, DatasetDescription
+from common.errors import DataError
+from common.pose_files import check_array, check_layout, check_size, choose_subjects, read_pose_file, subject_tree
+from common.skeleton import Skeleton
+
+
+def read_h36m_format(description: DatasetDescription, folder: Path, keypoints: str, subjects: tuple[str, ...]) -> Clips:
+    """Subject -> action -> one clip a camera.
+
+    Raises:
+        UsageError: a subject is not there.
+        DataError: a file is absent or damaged, or the two do not fit together.
+    """
+    path_3d = folder / f"data_3d_{description.name}.npz"
+    path_2d = folder / f"data_2d_{description.name}_{keypoints}.npz"
+    (tree_3d,) = read_pose_file(path_3d, ["positions_3d"])
+    tree_2d, metadata = read_pose_file(path_2d, ["positions_2d", "metadata"])
+    tree_3d = subject_tree(tree_3d, path_3d, "positions_3d")
+    tree_2d = subject_tree(tree_2d, path_2d, "positions_2d")
+    check_layout(metadata, path_2d, description.skeleton)
+    cameras = load_cameras(description.camera_file)
+
+    clips = {}
+    for subject in choose_subjects(tree_3d, subjects, path_3d):
+        if subject not in tree_2d:
+            raise DataError(f"{path_2d} has no subject '{subject}', which {path_3d.name} has; use files of one source")
+        actions_3d, actions_2d = tree_3d[subject], tree_2d[subject]
+        views = cameras.get(subject.split("/")[-1])
+        if views is None:
+            raise DataError(f"{path_3d}: no camera is known for subject '{subject}'; known: {', '.join(cameras)}")
+        for absent, path, other in (
+            (actions_3d.keys() - actions_2d.keys(), path_2d, path_3d),
+            (actions_2d.keys() - actions_3d.keys(), path_3d, path_2d),
+        ):
+            if absent:
+                raise DataError(
+                    f"{path}: {subject} has no action '{min(absent)}', which {other.name} has; use files of one source"
+                )
+        clips[subject] = {}
+        for action, world in actions_3d.items():
+            name = f"{subject} {action}"
+            world = check_array(world, f"{path_3d}: {name}", (-1, description.num_file_joints, 3), "metres")
+            world = world[:, description.kept_joints].astype(np.float64)
+            check_size(world - world[:, None, description.skeleton.root], f"{path_3d}: {name}")
+            pixels = actions_2d[action]
+            if not isinstance(pixels, (list, tuple, np.ndarray)) or len(pixels) != len(views):
+                found = f"{len(pixels)} cameras" if hasattr(pixels, "__len__") else type(pixels).__name__
+                raise DataError(f"{path_2d}: {name} has {found}; expected a list over {len(views)} cameras")
+            clips[subject][action] = [
+                _clip(description.skeleton, subject, action, camera, world, of_camera, path_2d)
+                for camera, of_camera in zip(views, pixels, strict=True)
+            ]
+    return clips
+
+
+def _clip(
+    skeleton: Skeleton, subject: str, action: str, camera: Camera, world: np.ndarray, pixels: object, path_2d: Path
+) -> Clip:
+    """One view: world (N, J, 3) metres and its pixels (>=N, J, 2)."""
+    where = f"{path_2d}: {subject} {action} camera {camera.name}"
+    pixels = check_array(pixels, where, (-1, skeleton.num_joints, 2), "pixels")
+    if len(pixels) < len(world):
+        raise DataError(f"{where} has {len(pixels)} frames of 2D for {len(world)} of 3D; expected at least as many")
+    poses = world_to_camera(world, camera)
+    root = poses[:, skeleton.root]
+    return Clip(
+        subject=subject,
+        action=action,
+        camera=camera,
+        poses_2d=normalize_screen_coordinates(pixels[: len(world)], camera.width, camera.height).astype(np.float32),
+        poses_3d=(poses - root[:, None]).astype(np.float32),
+        root=root.astype(np.float32),
+        size=(camera.width, camera.height),
+    )

@@ -1,0 +1,124 @@
+"""DSGDiffu whole: the denoiser, the prompts it reads, and the diffusion they live in."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from common.clip_text import TextTower
+from common.denoiser import Denoiser, DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.sampler import sample_hypotheses
+from common.skeleton import Skeleton
+from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+
+
+class DSGDiffu(nn.Module):
+    """What is trained, saved and sampled. The frozen text tower is part of it and not of its saved state."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        prompt_encoder: PromptEncoder,
+        diffusion: GaussianDiffusion,
+        autocast_dtype: torch.dtype | None = None,
+    ):
+        """
+        Args:
+            denoiser, prompt_encoder: of the same width.
+            diffusion: the schedule and the scale.
+            autocast_dtype: the precision of the networks' products; None is the weights' own.
+        """
+        super().__init__()
+        self.denoiser = denoiser
+        self.prompt_encoder = prompt_encoder
+        self.diffusion = diffusion
+        self.autocast_dtype = autocast_dtype
+
+    @classmethod
+    def build(
+        cls,
+        config: DenoiserConfig,
+        skeleton: Skeleton,
+        parts: Sequence[PromptPart],
+        tower: TextTower,
+        diffusion: GaussianDiffusion,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> "DSGDiffu":
+        """The published method; `common/release_compat.py` builds the release's."""
+        denoiser = Denoiser(config, skeleton, tower.config.width)
+        return cls(denoiser, PromptEncoder(parts, tower, config.width, config.dropout), diffusion, autocast_dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.embedding.weight.device
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.denoiser.skeleton
+
+    def autocast(self):
+        return torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None)
+
+    def encode(self, verbs: Sequence[str]) -> Prompts:
+        """The prompts of a batch of windows, each distinct verb encoded once."""
+        texts, index = distinct(verbs)
+        with self.autocast():
+            return self.prompt_encoder(texts).select(index.to(self.device))
+
+    def training_loss(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], text_dropout: float = 0.0) -> Tensor:
+        """Mean joint error at random diffusion steps, metres (a scalar).
+
+        Args:
+            x_2d: (B, F, J, 2), screen coordinates.
+            x_start: (B, F, J, 3), camera space, root-relative, metres.
+            verbs: the action of each window.
+            text_dropout: the chance that a window is given the neutral text instead.
+        """
+        hidden = (torch.rand(len(verbs)) < text_dropout).tolist()
+        told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, hidden, strict=True)]
+        prompts = self.encode(told)
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.autocast():
+                return self.denoiser(x_2d, x_t, t, prompts).float()
+
+        return self.diffusion.training_loss(denoise, x_start[:, None])
+
+    @torch.no_grad()
+    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
+        """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
+
+        def denoise(x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+            with self.autocast():
+                return self.denoiser(x_2d, x_t, t, prompts).float()
+
+        if not self.denoiser.rows_are_independent:
+            max_tokens = 0
+        elif max_tokens is None:
+            # What fits a CPU's caches, or fills a GPU, at width 512.
+            max_tokens = (4096 if self.device.type == "cpu" else 65536) * 512 // self.denoiser.config.width
+        return sample_hypotheses(denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The weights without the frozen tower's."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("prompt_encoder.tower")}
+
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `trained_state` gave.
+
+        Raises:
+            RuntimeError: names or shapes differ.
+        """
+        tower = {
+            f"prompt_encoder.tower.{name}": value for name, value in self.prompt_encoder.tower.state_dict().items()
+        }
+        self.load_state_dict({**state, **tower})
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def train(self, mode: bool = True) -> "DSGDiffu":
+        super().train(mode)
+        self.prompt_encoder.tower.eval()
+        return self

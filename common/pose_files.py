@@ -1,0 +1,90 @@
+"""Checks that every reader of pose files makes: a clear line for what is absent or odd."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import DataError, UsageError
+from common.npz_files import read_npz
+from common.skeleton import Skeleton
+
+LARGEST_POSE = 5.0
+"""Metres: no joint is farther from the root. A larger number is another unit."""
+
+
+def read_pose_file(path: Path, keys: list[str]) -> list:
+    """The named members of an npz file of poses.
+
+    Raises:
+        DataError: the file is absent (the line lists what is there instead), damaged or has other keys.
+    """
+    if not path.exists():
+        stem = path.name.rsplit("_", 1)[0] if path.name.startswith("data_3d") else "_".join(path.name.split("_")[:3])
+        there = sorted(other.name for other in path.parent.glob(f"{stem}*.npz"))
+        found = f"; there is {', '.join(there)}" if there else ""
+        raise DataError(f"{path} not found{found}; data/README.md shows where to get it or how to make it")
+    members = read_npz(path, keys)
+    return [members[key] for key in keys]
+
+
+def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
+    """The file's subject -> action -> ... mapping, checked to be one."""
+    if not isinstance(tree, dict) or not all(isinstance(actions, dict) for actions in tree.values()):
+        raise DataError(f"{path}: {key} is not a dict of subjects, each a dict of actions; make the file anew")
+    return tree
+
+
+def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) -> np.ndarray:
+    """`array` as float32, of the shape asked for (-1: any), all numbers finite.
+
+    Raises:
+        DataError: one line that begins with `where`.
+    """
+    wanted = "(" + ", ".join("N" if size < 0 else str(size) for size in shape) + ")"
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataError(f"{where} is {type(array).__name__}; expected an array {wanted} of {unit}")
+    if array.ndim != len(shape) or any(size not in (-1, found) for size, found in zip(shape, array.shape, strict=True)):
+        raise DataError(f"{where} has shape {array.shape}; expected {wanted} {unit}")
+    if len(array) == 0:
+        raise DataError(f"{where} has no frames; leave it out of the file or out of -a")
+    if not np.isfinite(array).all():
+        frame = int(np.argwhere(~np.isfinite(array))[0][0])
+        raise DataError(f"{where} is not a finite number in frame {frame}; mend the file or leave the clip out")
+    return array.astype(np.float32)
+
+
+def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
+    """The 2D joints are in the skeleton's order, as far as the file says."""
+    if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:
+        raise DataError(f"{path}: metadata has no keypoints_symmetry; expected layout_name, num_joints and that")
+    num_joints = metadata.get("num_joints", skeleton.num_joints)
+    layout = metadata.get("layout_name", "unnamed")
+    try:
+        left, right = metadata["keypoints_symmetry"]
+        found = {(int(a), int(b)) for a, b in zip(left, right, strict=True)}
+    except (TypeError, ValueError):
+        raise DataError(f"{path}: keypoints_symmetry is not a pair of lists, left joints and right ones") from None
+    if num_joints != skeleton.num_joints or found != set(zip(skeleton.joints_left, skeleton.joints_right, strict=True)):
+        raise DataError(
+            f"{path}: 2D joints in the layout '{layout}' ({num_joints} joints); expected the {skeleton.num_joints} "
+            f"joints of '{skeleton.name}' in its order ({skeleton.joint_names[0]} first)"
+        )
+
+
+def check_size(poses: np.ndarray, where: str) -> None:
+    """Root-relative poses (N, J, 3) are of a person's size in metres."""
+    largest = float(np.abs(poses).max())
+    if largest > LARGEST_POSE:
+        raise DataError(f"{where} has a joint {largest:.0f} from the root; expected metres (is it millimetres?)")
+
+
+def choose_subjects(tree: dict[str, dict], subjects: tuple[str, ...], path: Path) -> list[str]:
+    """The asked-for subjects; all that the file has if none is asked for.
+
+    Raises:
+        UsageError: one is not there.
+    """
+    for subject in subjects:
+        if subject not in tree:
+            raise UsageError(f"no subject '{subject}' in {path}; it has {', '.join(map(str, tree))}")
+    return list(dict.fromkeys(subjects)) or list(tree)

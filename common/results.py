@@ -1,0 +1,174 @@
+"""What an evaluation found, for people (a table, the field's log lines) and for programs (JSON).
+
+Wherever errors are shown it says which settings are oracles, whether the network was told the action, and on which
+subjects the checkpoint was chosen: numbers that differ in these are not comparable.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from common.arguments import Options
+from common.evaluation import PROTOCOLS, Evaluation, average
+from common.files import write_json, write_text
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How many hypotheses become one answer."""
+
+    label: str
+    what: str
+    needs: str
+    oracle: bool
+
+
+SETTINGS = {
+    "J_Best": Setting("J-Best", "each joint of the hypothesis closest to the truth", "the 3D truth", True),
+    "P_Best": Setting("P-Best", "the hypothesis with the least mean error", "the 3D truth", True),
+    "P_Agg": Setting("P-Agg", "the mean of the hypotheses", "nothing", False),
+    "J_Agg": Setting(
+        "J-Agg", "each joint of the hypothesis that reprojects closest", "the camera and the true root position", False
+    ),
+}
+
+PROMPT_NOTES = {
+    "given": "the network was told each clip's true action, a label (--action-prompt given)",
+    "neutral": "the network was not told the action (--action-prompt neutral)",
+}
+
+
+def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]:
+    """What a reader must know before comparing the numbers."""
+    shown = evaluation.average(evaluation.subjects[0])[1]
+    lines = [
+        f"{SETTINGS[name].label}: {SETTINGS[name].what}; needs {SETTINGS[name].needs}"
+        + (" -- an oracle, not a result" if SETTINGS[name].oracle else "")
+        for name in shown
+    ]
+    if "J_Agg" not in shown:
+        lines.append("J-Agg is left out: this dataset's cameras have no known intrinsics to reproject with")
+    lines.append(f"Text: {PROMPT_NOTES[options.action_prompt]}")
+    if options.text_encoder == "random":
+        lines.append("Text tower: random weights (--text-encoder random), not CLIP")
+    lines.append(f"Checkpoint chosen on: {selection}")
+    return lines
+
+
+def table(evaluation: Evaluation, subject: str) -> str:
+    """One row an action, one column a setting, at the last sampling step; oracles carry a star."""
+    actions = {action: found.errors for action, found in evaluation.actions(subject).items()}
+    rows = {**actions, "average": evaluation.average(subject)}
+    columns = [(protocol, name) for protocol in rows["average"] for name in rows["average"][protocol]]
+    head = [f"{SETTINGS[name].label}{'*' if SETTINGS[name].oracle else ''}" for _, name in columns]
+    if len(rows["average"]) > 1:
+        head = [f"{label} P{protocol}" for label, (protocol, _) in zip(head, columns, strict=True)]
+    width = max(len(row) for row in [*rows, "mm, last step"])
+    lines = ["  ".join([f"{'mm, last step':<{width}}", *(f"{label:>10}" for label in head)])]
+    for row, errors in rows.items():
+        numbers = [f"{errors[protocol][name][-1]:10.2f}" for protocol, name in columns]
+        lines.append("  ".join([f"{row:<{width}}", *numbers]))
+    return "\n".join(lines)
+
+
+def report(evaluation: Evaluation, options: Options, selection: str) -> str:
+    """The tables of all subjects, and the notes under them."""
+    parts = []
+    for subject in evaluation.subjects:
+        parts.append((f"{subject}\n" if subject else "") + table(evaluation, subject))
+    if len(evaluation.subjects) > 1:
+        mean = {name: error[-1] for name, error in _over_subjects(evaluation)[1].items()}
+        parts.append("mean over subjects: " + ", ".join(f"{SETTINGS[k].label} {v:.2f} mm" for k, v in mean.items()))
+    parts.append("* an oracle: it looks at the truth\n" + "\n".join(notes(options, selection, evaluation)))
+    return "\n\n".join(parts)
+
+
+def _over_subjects(evaluation: Evaluation) -> dict[int, dict[str, np.ndarray]]:
+    return average([evaluation.average(subject) for subject in evaluation.subjects])
+
+
+def log_lines(evaluation: Evaluation, options: Options, selection: str) -> str:
+    """The field's log: per action and step every setting of both protocols, and the action-wise averages."""
+    lines = [f"# {note}" for note in notes(options, selection, evaluation)]
+    for subject in evaluation.subjects:
+        if subject:
+            lines += ["", f"==== {subject} ===="]
+        for action, found in evaluation.actions(subject).items():
+            lines += ["", f"----{action}----"]
+            for protocol, errors in found.errors.items():
+                for step in range(options.sampling_timesteps):
+                    lines += [
+                        f"step {step} : Protocol #{protocol} Error ({PROTOCOLS[protocol]}) {name}: {error[step]:f} mm"
+                        for name, error in errors.items()
+                    ]
+        lines.append("")
+        for protocol, errors in evaluation.average(subject).items():
+            for step in range(options.sampling_timesteps):
+                lines += [
+                    f"step {step} Protocol #{protocol}   ({PROTOCOLS[protocol]}) action-wise average {name}: "
+                    f"{error[step]:f} mm"
+                    for name, error in errors.items()
+                ]
+    return "\n".join(lines) + "\n"
+
+
+def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: int, selection: str) -> dict:
+    """The same as plain values; every list has one number a sampling step, in mm."""
+
+    def plain(errors: dict[int, dict[str, np.ndarray]]) -> dict:
+        return {
+            f"protocol_{protocol}": {name: [float(value) for value in error] for name, error in settings.items()}
+            for protocol, settings in errors.items()
+        }
+
+    subjects = {
+        subject or "all": {
+            "actions": {
+                action: {"frames": found.num_frames, **plain(found.errors)}
+                for action, found in evaluation.actions(subject).items()
+            },
+            "average": plain(evaluation.average(subject)),
+        }
+        for subject in evaluation.subjects
+    }
+    return {
+        "dataset": options.dataset,
+        "keypoints": options.keypoints,
+        "unit": "mm",
+        "num_proposals": options.num_proposals,
+        "sampling_timesteps": options.sampling_timesteps,
+        "action_prompt": options.action_prompt,
+        "text_encoder": options.text_encoder,
+        "compat_release": options.compat_release,
+        "checkpoint": checkpoint,
+        "epoch": epoch,
+        "checkpoint_chosen_on": selection,
+        "settings": {
+            name: {"label": setting.label, "what": setting.what, "needs": setting.needs, "oracle": setting.oracle}
+            for name, setting in SETTINGS.items()
+        },
+        "frames": evaluation.num_frames,
+        "seconds": round(evaluation.seconds, 3),
+        "subjects": subjects,
+        "average": plain(_over_subjects(evaluation)),
+        "notes": notes(options, selection, evaluation),
+        "options": options.as_data(),
+    }
+
+
+def file_stem(options: Options) -> str:
+    """H and K, and what else tells two evaluations of a folder apart."""
+    neutral = "_neutral" if options.action_prompt == "neutral" else ""
+    return f"H{options.num_proposals}_K{options.sampling_timesteps}{neutral}"
+
+
+def write_results(
+    folder: Path, evaluation: Evaluation, options: Options, checkpoint: str, epoch: int, selection: str
+) -> list[Path]:
+    """Write the log and the JSON; returns their paths."""
+    stem = file_stem(options)
+    log, data = folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json"
+    write_text(log, log_lines(evaluation, options, selection))
+    write_json(data, as_data(evaluation, options, checkpoint, epoch, selection))
+    return [log, data]

@@ -1,0 +1,372 @@
+"""A run from its options to its files: what main.py, main_gt.py and their like have in common."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.arguments import Options, parse_options
+from common.checkpoints import Checkpoint, find_checkpoint, read_checkpoint
+from common.clip_text import TextTower, load_text_tower, random_text_tower
+from common.clips import Clip
+from common.dataset_description import DatasetDescription
+from common.datasets import DATASETS, Dataset, load_dataset
+from common.denoiser import DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.errors import DataError, UsageError
+from common.evaluation import Sampling, evaluate, predict_clip
+from common.files import replacing, write_json
+from common.model import DSGDiffu
+from common.npz_files import write_npz
+from common.rendering import check_output, render
+from common.results import file_stem, report, write_results
+from common.scenes import clip_scene
+from common.training import BEST, LAST, TrainingState, fit
+
+PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
+
+
+def run_script(argv: Sequence[str] | None, defaults: Options, description: str) -> int:
+    """Parse, run, and turn a user's mistake into one line; returns the exit code."""
+    try:
+        run(parse_options(argv, defaults, description))
+    except (UsageError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; --resume last.bin goes on after the last whole epoch", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(options: Options) -> None:
+    """Train and evaluate, or evaluate, or draw, as the options say.
+
+    Raises:
+        UsageError, DataError: one line.
+    """
+    description = DATASETS[options.dataset]
+    name = options.evaluate or options.resume
+    path = find_checkpoint(name, options.folder) if name else None
+    checkpoint = read_checkpoint(path, description.skeleton, options.compat_release) if path else None
+    if checkpoint:
+        options = network_of(checkpoint, options, path)
+    if options.render:
+        check_output(options.viz_output or "none.png")
+    make_folder(options.folder)
+    dataset = load_dataset(
+        options.dataset,
+        options.data_dir,
+        options.keypoints,
+        subjects_train=options.subjects_train,
+        subjects_test=options.subjects_test,
+        val_subjects=options.val_subjects,
+        actions=options.actions,
+        downsample=options.downsample,
+        subset=options.subset,
+        training=options.trains,
+    )
+    torch.manual_seed(options.seed)
+    model = build_model(options, description, checkpoint, path)
+    if options.trains:
+        train(model, dataset, options, checkpoint, path)
+    elif options.render:
+        draw(model, dataset, options)
+    elif description.has_truth:
+        measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
+    else:
+        predict(model, dataset.test, options)
+
+
+def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
+    """The options with the checkpoint's network in them; what the command line says otherwise is an error.
+
+    Raises:
+        DataError: an option given contradicts the checkpoint.
+    """
+    network = checkpoint.network
+    stored = {
+        "width": network.width,
+        "depth": network.depth,
+        "dropout": network.dropout,
+        "timestep": checkpoint.num_timesteps,
+        "scale": checkpoint.scale,
+    }
+    for name, value in stored.items():
+        asked = getattr(options, name)
+        if name in options.given and asked != value:
+            raise DataError(
+                f"{path} was trained with {options.flag(name)} {value}; {options.flag(name)} {asked} was given: leave "
+                "it out, or name another checkpoint"
+            )
+    num_frames = options.num_frames if "num_frames" in options.given else network.num_frames
+    if num_frames > network.num_frames or (options.resume and num_frames != network.num_frames):
+        raise DataError(
+            f"{path} was trained with -f {network.num_frames}; -f {num_frames} was given: give -f {network.num_frames}"
+            + ("" if options.resume else " or fewer")
+        )
+    trained_on = checkpoint.options.get("keypoints")
+    if trained_on not in (None, options.keypoints):
+        print(f"note: trained on the 2D input '{trained_on}', run on '{options.keypoints}'")
+    return replace(options, **stored, num_frames=num_frames)
+
+
+def choose_device(options: Options) -> torch.device:
+    """--device if given, else the first of -gpu, else the CPU, saying so.
+
+    Raises:
+        UsageError: no such device.
+    """
+    name = options.device
+    if name is None:
+        first = options.gpu.split(",")[0].strip()
+        if not first.isdecimal():
+            raise UsageError(f"-gpu is '{options.gpu}'; expected device numbers by commas, such as 0 or 0,1")
+        if not torch.cuda.is_available():
+            print("no CUDA device here: running on the CPU")
+            return torch.device("cpu")
+        if "," in options.gpu:
+            print(f"note: one process uses one device; taking cuda:{first} of -gpu {options.gpu}")
+        name = f"cuda:{first}"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"the device '{name}' cannot be used ({str(error).splitlines()[0]}); try --device cpu"
+        ) from None
+    return device
+
+
+def make_folder(folder: Path) -> None:
+    """Make the run's folder, and see at once that it can be written to.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"-c {folder} cannot be written to ({error.strerror}); name another folder") from None
+
+
+def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | None) -> TextTower:
+    """CLIP's tower, or the random one, or the copy in a checkpoint of the release.
+
+    Raises:
+        DataError: no weights to be had, or not those that the checkpoint was trained with.
+    """
+    if checkpoint and checkpoint.tower is not None:
+        tower = TextTower(source=checkpoint.tower_source)
+        try:
+            tower.load_state_dict(checkpoint.tower)
+        except RuntimeError:
+            raise DataError(f"{path}: its text tower is not CLIP ViT-B/32's") from None
+        return tower
+    tower = random_text_tower() if options.text_encoder == "random" else load_text_tower(options.clip_weights)
+    if checkpoint and checkpoint.tower_fingerprint != tower.fingerprint:
+        raise DataError(
+            f"{path} was trained with the text tower '{checkpoint.tower_source}'; this run has '{tower.source}': "
+            "give the same with --text-encoder or --clip-weights"
+        )
+    return tower
+
+
+def build_model(
+    options: Options, description: DatasetDescription, checkpoint: Checkpoint | None = None, path: Path | None = None
+) -> DSGDiffu:
+    """The network of the options on its device, with the checkpoint's weights if there is one.
+
+    Raises:
+        DataError: the checkpoint does not fit, or the text tower is not to be had.
+        UsageError: a width, depth or device that cannot be.
+    """
+    config = DenoiserConfig(options.num_frames, options.width, options.depth, options.dropout)
+    if checkpoint:
+        config = checkpoint.network
+    device = choose_device(options)
+    tower = text_tower(options, checkpoint, path)
+    parts = checkpoint.prompt_parts if checkpoint else description.prompt_parts
+    diffusion = GaussianDiffusion(options.timestep, options.scale)
+    precision = PRECISIONS[options.precision]
+    if options.compat_release:
+        from common.release_compat import release_networks
+
+        model = DSGDiffu(*release_networks(config, description.skeleton, parts, tower), diffusion, precision)
+    else:
+        model = DSGDiffu.build(config, description.skeleton, parts, tower, diffusion, precision)
+    if checkpoint:
+        try:
+            model.load_trained_state(checkpoint.weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            raise DataError(f"{path}: its weights do not fit its own description ({reason})") from None
+    if options.compile:
+        model.denoiser.compile()
+    return model.to(device)
+
+
+def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoint | None, path: Path | None) -> None:
+    """Train, then evaluate the best checkpoint on the test subjects."""
+    folder = options.folder
+    held_out = ",".join(options.val_subjects)
+    test = ",".join(dict.fromkeys(clip.subject for clip in dataset.test))
+    if options.no_eval:
+        selection = "nothing: the last epoch (--no-eval)"
+    elif held_out:
+        selection = f"held-out training subjects {held_out} (--val-subjects)"
+    else:
+        selection = f"the test subjects {test}, as the field does"
+    print(f"the best epoch is chosen on {selection}")
+    if resumed is None:
+        move_aside(folder)
+    write_json(folder / "options.json", options.as_data())
+    tower = model.prompt_encoder.tower
+
+    def checkpoint(epoch: int, training: dict | None) -> Checkpoint:
+        return Checkpoint(
+            network=model.denoiser.config,
+            skeleton=model.skeleton,
+            prompt_parts=model.prompt_encoder.parts,
+            num_timesteps=options.timestep,
+            scale=options.scale,
+            weights=model.trained_state(),
+            tower_fingerprint=tower.fingerprint,
+            tower_source=tower.source,
+            compat_release=options.compat_release,
+            options=options.as_data(),
+            selection=selection,
+            epoch=epoch,
+            training=training,
+        )
+
+    state = TrainingState.new(model, options)
+    if resumed is not None:
+        state.restore(resumed, path)
+    fit(model, dataset, options, state, checkpoint)
+    best = read_checkpoint(folder / BEST, model.skeleton, options.compat_release)
+    model.load_trained_state(best.weights)
+    measure(model, dataset.test, options, selection, folder / BEST, best.epoch)
+    scene_file = folder / "prediction.png"
+    draw_clip(model, dataset.test[0], dataset.description, options, scene_file)
+    print(f"wrote {scene_file}")
+
+
+def move_aside(folder: Path) -> None:
+    """A run that the folder already holds is kept, in a folder of its own."""
+    if not (folder / LAST).exists():
+        return
+    number = next(number for number in range(1, 10**6) if not (folder / f"earlier_{number}").exists())
+    earlier = folder / f"earlier_{number}"
+    earlier.mkdir()
+    for path in folder.iterdir():
+        if path.is_file():
+            path.rename(earlier / path.name)
+    print(f"{folder} held a run already: moved to {earlier} (--resume {LAST} would have gone on with it)")
+
+
+def sampling_of(options: Options) -> Sampling:
+    return Sampling(
+        num_frames=options.num_frames,
+        num_hypotheses=options.num_proposals,
+        sampling_timesteps=options.sampling_timesteps,
+        batch_windows=options.batch_size,
+        action_prompt=options.action_prompt,
+        p2=options.p2,
+        seed=options.seed,
+        one_batch=options.debug,
+    )
+
+
+def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str, path: Path, epoch: int) -> None:
+    """Evaluate, print the tables, write them."""
+    found = evaluate(model, clips, sampling_of(options), options.by_subject, progress="evaluation")
+    print(
+        f"\n{path} (epoch {epoch}), {options.num_proposals} hypotheses, {options.sampling_timesteps} steps, "
+        f"{found.num_frames} frames in {found.seconds:.0f} s\n"
+    )
+    print(report(found, options, selection))
+    for written in write_results(options.folder, found, options, str(path), epoch, selection):
+        print(f"wrote {written}")
+
+
+def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
+    """Write the predictions for 2D input that has no truth: no errors."""
+    poses, spread = {}, {}
+    for clip in clips:
+        hypotheses = predict_clip(model, clip, sampling_of(options))
+        poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
+        deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
+        spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)
+    path = options.folder / f"{options.dataset}_predictions_{file_stem(options)}.npz"
+    write_npz(
+        path,
+        positions_3d=poses,
+        spread=spread,
+        metadata={
+            "unit": "metres",
+            "frame": "camera space (x right, y down, z forward), relative to the root",
+            "joints": list(model.skeleton.joint_names),
+            "answer": "P-Agg, the mean of the hypotheses; spread: root mean square distance of the hypotheses from it",
+            "num_proposals": options.num_proposals,
+            "sampling_timesteps": options.sampling_timesteps,
+            "action_prompt": options.action_prompt,
+        },
+    )
+    print(f"{options.dataset} has no 3D truth: predictions and no errors")
+    print(f"wrote {path}")
+
+
+def draw(model: DSGDiffu, dataset: Dataset, options: Options) -> None:
+    """--render: the prediction of one clip, as a picture or film, or as numbers.
+
+    Raises:
+        UsageError: the clip is not there.
+    """
+    subject = options.viz_subject or dataset.test[0].subject
+    action = options.viz_action or next((clip.action for clip in dataset.test if clip.subject == subject), "")
+    views = [clip for clip in dataset.test if (clip.subject, clip.action) == (subject, action)]
+    if not views:
+        there = sorted({f"{clip.subject} {clip.action}" for clip in dataset.test})
+        raise UsageError(f"--viz-subject {subject} --viz-action {action}: no such clip; there are {', '.join(there)}")
+    if options.viz_camera >= len(views):
+        raise UsageError(f"--viz-camera is {options.viz_camera}; {subject} {action} has {len(views)} views, from 0")
+    clip = views[options.viz_camera]
+    prediction = draw_clip(model, clip, dataset.description, options, options.viz_output)
+    if options.viz_output:
+        print(f"wrote {options.viz_output}")
+    if options.viz_export:
+        with replacing(options.viz_export) as part, open(part, "wb") as file:
+            np.save(file, prediction)
+        print(f"wrote {options.viz_export}: {prediction.shape}, camera space, root-relative, metres")
+
+
+def draw_clip(model: DSGDiffu, clip: Clip, description: DatasetDescription, options: Options, path: str | Path | None):
+    """Predict a clip and draw it, if there is a path; returns the prediction (N, J, 3), P-Agg."""
+    hypotheses = predict_clip(model, clip, sampling_of(options))
+    if path:
+        scene = clip_scene(
+            clip,
+            hypotheses,
+            model.skeleton,
+            description.fps / options.downsample,
+            with_truth=not options.viz_no_ground_truth,
+        )
+        render(
+            path,
+            scene,
+            size=options.viz_size,
+            limit=max(options.viz_limit, 0),
+            downsample=options.viz_downsample,
+            skip=options.viz_skip,
+            bitrate=options.viz_bitrate,
+            video=options.viz_video,
+        )
+    return hypotheses.mean(axis=0)

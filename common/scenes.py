@@ -1,0 +1,57 @@
+"""A clip and its predicted hypotheses as a scene to draw."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from common.camera import image_coordinates
+from common.clips import Clip
+from common.rendering import Scene
+from common.skeleton import Skeleton
+
+UPRIGHT = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""Camera to world for a camera that nothing is known of: level, looking along the world's y axis."""
+
+
+def clip_scene(
+    clip: Clip,
+    hypotheses: np.ndarray,
+    skeleton: Skeleton,
+    fps: float,
+    prediction: np.ndarray | None = None,
+    with_truth: bool = True,
+) -> Scene:
+    """Turn camera-space poses upright. Nothing knows where the root is, so poses stand at the origin, feet down.
+
+    Args:
+        clip: N frames.
+        hypotheses: (H, N, J, 3), camera space, root-relative, metres.
+        skeleton: whose joints these are.
+        fps: the clip's.
+        prediction: (N, J, 3), the one answer; None is the mean of the hypotheses.
+        with_truth: draw the clip's 3D poses beside it, if it has them.
+    """
+    prediction = hypotheses.mean(axis=0) if prediction is None else prediction
+    rotation = UPRIGHT if clip.camera is None else clip.camera.rotation
+
+    def upright(poses: np.ndarray) -> np.ndarray:
+        return rotation.apply(poses.reshape(-1, 3)).reshape(poses.shape)
+
+    drawn = upright(prediction)
+    floor = np.array([0, 0, drawn[..., 2].min()])
+    truth = error = None
+    if with_truth and clip.poses_3d is not None:
+        truth = upright(clip.poses_3d)
+        truth = truth - np.array([0, 0, truth[..., 2].min()])
+        error = 1000 * np.linalg.norm(prediction - clip.poses_3d, axis=-1).mean(axis=-1)
+    return Scene(
+        skeleton=skeleton,
+        keypoints_2d=image_coordinates(clip.poses_2d, *clip.size),
+        image_size=clip.size,
+        prediction=drawn - floor,
+        ground_truth=truth,
+        hypotheses=upright(hypotheses) - floor if len(hypotheses) > 1 else None,
+        fps=fps,
+        azimuth=70.0 if clip.camera is None else float(clip.camera.azimuth),
+        title=clip.name,
+        error_mm=error,
+    )
