@@ -197,9 +197,10 @@ class Options:
         for name in ("subset", "lr_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0 and at most 1")
-        for name in ("dropout", "text_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected at least 0 and less than 1")
+        if not 0 <= self.dropout < 1:
+            raise UsageError(f"{self.flag('dropout')} is {self.dropout}; expected at least 0 and less than 1")
+        if not 0 <= self.text_dropout <= 1:
+            raise UsageError(f"--text-dropout is {self.text_dropout}; expected 0 (always told) to 1 (never told)")
         for name in ("learning_rate", "scale"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0")

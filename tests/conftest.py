@@ -1,0 +1,91 @@
+"""What tests share: small data sets in the field's files, and a network that is small enough to train in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.camera import image_coordinates, load_cameras, project_to_2d, world_to_camera
+from common.npz_files import write_npz
+from common.skeleton import H36M, HUMANEVA15
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--text-encoder", "random", "-f", "9", "-s", "9", "-b", "72", "-cs", "16", "-dep", "2", "-e", "1", "--nolog"]
+"""Options of a network that trains in seconds."""
+
+
+def motion(num_frames: int, num_joints: int, seed: int) -> np.ndarray:
+    """A made-up person that sways: (N, J, 3), world metres, near the middle of the studio."""
+    random = np.random.default_rng(seed)
+    pose = random.normal(scale=0.3, size=(num_joints, 3)) + [0, 0, 1]
+    sway = np.sin(np.arange(num_frames)[:, None, None] / 10 + random.normal(size=(num_joints, 3)))
+    return (pose + 0.05 * sway).astype(np.float32)
+
+
+@pytest.fixture
+def h36m_files(tmp_path):
+    """Writes data_3d_h36m.npz and data_2d_h36m_gt.npz of two subjects, S1 and S9; returns (folder, 3D, 2D, metadata).
+
+    The files are written by `save()`, after a test has spoiled what it wants to spoil.
+    """
+    return Files(tmp_path / "data", "h36m")
+
+
+@pytest.fixture
+def humaneva_files(tmp_path):
+    return Files(tmp_path / "data", "humaneva15")
+
+
+class Files:
+    """A data set in memory, and `save()`."""
+
+    def __init__(self, folder: Path, dataset: str):
+        self.folder, self.dataset = folder, dataset
+        if dataset == "h36m":
+            self.skeleton, subjects, cameras, num_joints = H36M, ("S1", "S9"), load_cameras("h36m.json"), 32
+            kept = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+            actions = ("Walking", "Walking 1", "Sitting")
+        else:
+            self.skeleton, subjects, cameras = HUMANEVA15, ("Train/S1", "Validate/S1"), load_cameras("humaneva.json")
+            num_joints, kept, actions = 15, list(range(15)), ("Walking 1 chunk0", "Jog 1 chunk0")
+        self.positions_3d, self.positions_2d = {}, {}
+        for subject in subjects:
+            self.positions_3d[subject], self.positions_2d[subject] = {}, {}
+            for number, action in enumerate(actions):
+                world = motion(20 + number, num_joints, number)
+                views = []
+                for camera in cameras[subject.split("/")[-1]]:
+                    poses = world_to_camera(world[:, kept].astype(np.float64), camera)
+                    if camera.intrinsics is None:
+                        pixels = 320 + 100 * poses[..., :2]
+                    else:
+                        pixels = project(poses, camera)
+                    views.append(pixels.astype(np.float32))
+                self.positions_3d[subject][action] = world
+                self.positions_2d[subject][action] = views
+        self.metadata = {
+            "layout_name": "h36m",
+            "num_joints": self.skeleton.num_joints,
+            "keypoints_symmetry": [list(self.skeleton.joints_left), list(self.skeleton.joints_right)],
+        }
+
+    @property
+    def path_3d(self) -> Path:
+        return self.folder / f"data_3d_{self.dataset}.npz"
+
+    @property
+    def path_2d(self) -> Path:
+        return self.folder / f"data_2d_{self.dataset}_gt.npz"
+
+    def save(self) -> "Files":
+        write_npz(self.path_3d, positions_3d=self.positions_3d)
+        write_npz(self.path_2d, positions_2d=self.positions_2d, metadata=self.metadata)
+        return self
+
+
+def project(poses: np.ndarray, camera) -> np.ndarray:
+    """Camera space to pixels."""
+    import torch
+
+    screen = project_to_2d(torch.from_numpy(poses)[None], torch.from_numpy(camera.intrinsics).double()[None])[0]
+    return image_coordinates(screen.numpy(), camera.width, camera.height)

@@ -1,0 +1,218 @@
+"""Files to clips: what is read, what is picked, and one clear line for everything that is odd."""
+
+import numpy as np
+import pytest
+
+from common.datasets import DATASETS, load_dataset
+from common.errors import DataError, UsageError
+from common.npz_files import write_npz
+from common.skeleton import H36M
+from tests.conftest import ROOT, project
+
+
+def load(files, **options):
+    subjects = list(files.positions_3d)
+    options = {"subjects_train": subjects[:1], "subjects_test": subjects[1:], **options}
+    return load_dataset(files.dataset, files.folder, "gt", **options)
+
+
+def test_clips_hold_the_files_numbers(h36m_files):
+    dataset = load(h36m_files.save())
+    assert [len(dataset.train), len(dataset.test)] == [12, 12]
+    clip = dataset.test[1]
+    assert (clip.subject, clip.action, clip.action_class, clip.camera.name) == ("S9", "Walking", "Walking", "55011271")
+    assert not clip.poses_3d[:, 0].any()
+    pixels = project((clip.poses_3d + clip.root[:, None]).astype(np.float64), clip.camera)
+    np.testing.assert_allclose(pixels, h36m_files.positions_2d["S9"]["Walking"][1], atol=0.01)
+    assert clip.poses_2d.min() >= -1
+    assert clip.poses_2d.max() <= 1
+
+
+def test_2d_longer_than_3d_is_cut(h36m_files):
+    views = h36m_files.positions_2d["S9"]["Walking"]
+    views[0] = np.concatenate([views[0], views[0][:3]])
+    dataset = load(h36m_files.save())
+    assert all(clip.num_frames == len(clip.poses_3d) == 20 for clip in dataset.test if clip.action == "Walking")
+
+
+def test_actions_downsample_subset_and_validation_subjects(h36m_files):
+    h36m_files.positions_3d["S5"] = h36m_files.positions_3d["S1"]
+    h36m_files.positions_2d["S5"] = h36m_files.positions_2d["S1"]
+    dataset = load(
+        h36m_files.save(),
+        subjects_train=["S1", "S5"],
+        subjects_test=["S9"],
+        val_subjects=["S5"],
+        actions=["Walk"],
+        downsample=2,
+        subset=0.5,
+    )
+    assert {clip.subject for clip in dataset.train} == {"S1"}
+    assert {clip.subject for clip in dataset.validation} == {"S5"}
+    assert {clip.action_class for clip in dataset.train + dataset.test} == {"Walking"}
+    assert {clip.num_frames for clip in dataset.test} == {10, 11}
+    assert {clip.num_frames for clip in dataset.train} == {5, 6}
+
+
+def test_the_test_clips_choose_the_epoch_unless_subjects_are_held_out(h36m_files):
+    dataset = load(h36m_files.save())
+    assert dataset.validation is dataset.test
+
+
+def test_humaneva_has_15_joints_and_no_intrinsics(humaneva_files):
+    dataset = load(humaneva_files.save())
+    assert [len(dataset.train), len(dataset.test)] == [6, 6]
+    assert dataset.train[0].poses_3d.shape == (20, 15, 3)
+    assert dataset.train[0].camera.intrinsics is None
+    assert dataset.train[0].verb == "Walking"
+
+
+def test_every_h36m_joint_comes_from_its_slot(h36m_files):
+    slots = np.arange(32 * 3, dtype=np.float32).reshape(1, 32, 3) / 100
+    h36m_files.positions_3d["S9"]["Walking"] = slots.repeat(20, axis=0)
+    clip = next(clip for clip in load(h36m_files.save()).test if clip.action == "Walking")
+    dropped = [4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31]
+    kept = np.delete(slots[0], dropped, axis=0)
+    world = clip.camera.rotation.apply(clip.poses_3d[0])
+    np.testing.assert_allclose(world, kept - kept[0], atol=1e-5)
+
+
+def test_the_sample_ships():
+    dataset = load_dataset("sample", ROOT / "data", "gt")
+    assert {clip.subject for clip in dataset.train} == {"S1"}
+    assert {clip.subject for clip in dataset.test} == {"S9"}
+    assert sum(clip.num_frames for clip in dataset.train) == 4 * 1101
+
+
+def write_custom(folder, **changes):
+    poses = np.full((12, 17, 2), 100, np.float32)
+    content = {
+        "positions_2d": {"street.mp4": {"custom": [poses]}},
+        "metadata": {
+            "layout_name": "h36m",
+            "num_joints": 17,
+            "keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)],
+            "video_metadata": {"street.mp4": {"w": 200, "h": 100}},
+        },
+    }
+    write_npz(folder / "data_2d_custom_mine.npz", **{**content, **changes})
+
+
+def test_custom_has_2d_alone(tmp_path):
+    write_custom(tmp_path)
+    dataset = load_dataset("custom", tmp_path, "mine", training=False)
+    (clip,) = dataset.test
+    assert clip.poses_3d is None
+    np.testing.assert_allclose(clip.poses_2d[0, 0], [0, 0.5])
+    with pytest.raises(UsageError, match="no 3D poses to train on"):
+        load_dataset("custom", tmp_path, "mine")
+
+
+def test_custom_without_its_size(tmp_path):
+    write_custom(tmp_path)
+    write_custom(tmp_path, metadata={"keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)]})
+    with pytest.raises(DataError, match=r"no w and h for the video 'street\.mp4'"):
+        load_dataset("custom", tmp_path, "mine", training=False)
+
+
+def spoil(files, kind):
+    """Make one thing wrong; returns what the message must name."""
+    world, views = files.positions_3d["S9"], files.positions_2d["S9"]
+    if kind == "subject missing in 2D":
+        del files.positions_2d["S9"]
+        return "no subject 'S9'"
+    if kind == "action missing in 2D":
+        del views["Sitting"]
+        return "no action 'Sitting'"
+    if kind == "action missing in 3D":
+        del world["Sitting"]
+        return "no action 'Sitting'"
+    if kind == "three cameras":
+        views["Sitting"] = views["Sitting"][:3]
+        return "3 cameras; expected a list over 4 cameras"
+    if kind == "2D shorter":
+        views["Sitting"][2] = views["Sitting"][2][:-1]
+        return "21 frames of 2D for 22 of 3D"
+    if kind == "NaN in 2D":
+        views["Sitting"][2][5, 3, 1] = np.nan
+        return "not a finite number in frame 5"
+    if kind == "NaN in 3D":
+        world["Sitting"][7, 3, 1] = np.inf
+        return "not a finite number in frame 7"
+    if kind == "joints in 2D":
+        views["Sitting"][2] = views["Sitting"][2][:, :15]
+        return r"\(22, 15, 2\); expected \(N, 17, 2\)"
+    if kind == "joints in 3D":
+        world["Sitting"] = world["Sitting"][:, :17]
+        return r"\(22, 17, 3\); expected \(N, 32, 3\)"
+    if kind == "millimetres":
+        world["Sitting"] *= 1000
+        return "is it millimetres"
+    if kind == "no array":
+        views["Sitting"][1] = "text"
+        return "is str; expected an array"
+    if kind == "no frames":
+        world["Sitting"] = world["Sitting"][:0]
+        return "no frames"
+    if kind == "COCO layout":
+        files.metadata.update(layout_name="coco", keypoints_symmetry=[[1, 3, 5], [2, 4, 6]])
+        return "layout 'coco'"
+    if kind == "no symmetry":
+        del files.metadata["keypoints_symmetry"]
+        return "no keypoints_symmetry"
+    if kind == "unknown camera":
+        files.positions_3d["S77"], files.positions_2d["S77"] = world, views
+        return "no camera is known for subject 'S77'"
+    raise ValueError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "subject missing in 2D", "action missing in 2D", "action missing in 3D", "three cameras", "2D shorter",
+        "NaN in 2D", "NaN in 3D", "joints in 2D", "joints in 3D", "millimetres", "no array", "no frames",
+        "COCO layout", "no symmetry", "unknown camera",
+    ],
+)  # fmt: skip
+def test_odd_files_are_one_clear_line(h36m_files, kind):
+    expected = spoil(h36m_files, kind)
+    test = ["S77"] if kind == "unknown camera" else ["S9"]
+    with pytest.raises(DataError, match=expected) as caught:
+        load(h36m_files.save(), subjects_train=["S1"], subjects_test=test)
+    assert "\n" not in str(caught.value)
+    assert "data_" in str(caught.value)
+
+
+def test_wrong_keys_and_absent_files(h36m_files):
+    h36m_files.save()
+    write_npz(h36m_files.path_3d, poses=np.zeros(3))
+    with pytest.raises(DataError, match="positions_3d"):
+        load(h36m_files)
+    h36m_files.path_3d.unlink()
+    with pytest.raises(DataError, match=r"data_3d_h36m.npz not found; data/README.md"):
+        load(h36m_files)
+    h36m_files.save()
+    h36m_files.path_2d.rename(h36m_files.folder / "data_2d_h36m_cpn.npz")
+    with pytest.raises(DataError, match=r"data_2d_h36m_gt.npz not found; there is data_2d_h36m_cpn.npz"):
+        load(h36m_files)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"subjects_test": ["S2"]}, "no subject 'S2' in .*; it has S1, S9"),
+        ({"actions": ["Fly"]}, "no action begins with 'Fly'"),
+        ({"val_subjects": ["S9"]}, "'S9' is not a training subject"),
+        ({"val_subjects": ["S1"]}, "holds out every training subject"),
+    ],
+)
+def test_what_is_not_in_the_data_is_a_usage_error(h36m_files, options, expected):
+    with pytest.raises(UsageError, match=expected):
+        load(h36m_files.save(), **options)
+
+
+def test_descriptions_agree_with_their_skeletons():
+    for description in DATASETS.values():
+        if description.has_truth:
+            assert len(description.kept_joints) == description.skeleton.num_joints
+            assert max(description.kept_joints) < description.num_file_joints

@@ -1,0 +1,118 @@
+"""The sampler against the formulas written out again, and its promises: chunks, batches and mirror images do not show."""
+
+import math
+
+import pytest
+import torch
+
+from common.denoiser import Denoiser, DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.sampler import average_with_mirror, ddim_sample, sample_hypotheses, sampling_times, window_noise
+from common.skeleton import H36M, mirror
+from common.text_prompts import Prompts
+
+
+def test_times_run_down_to_the_clean_pose():
+    assert sampling_times(1000, 1) == [(999, -1)]
+    assert sampling_times(1000, 4) == [(999, 749), (749, 499), (499, 249), (249, -1)]
+
+
+def independent_ddim(denoise, alphas_cumprod, noise, eta):
+    """Song et al. 2021, Eq. 12 and 16, on numbers alone, in float64."""
+    steps = len(noise)
+    times = [int(math.floor(-1 + (1000) * k / steps + 1e-9)) for k in range(steps + 1)][::-1]
+    x, found = noise[0].double(), []
+    for k in range(steps):
+        x0 = denoise(x.clamp(-1.1, 1.1), times[k]).clamp(-1.1, 1.1)
+        found.append(x0)
+        if times[k + 1] < 0:
+            break
+        a, b = alphas_cumprod[times[k]].item(), alphas_cumprod[times[k + 1]].item()
+        epsilon = (x - math.sqrt(a) * x0) / math.sqrt(1 - a)
+        sigma = eta * math.sqrt((1 - b) / (1 - a)) * math.sqrt(1 - a / b)
+        x = math.sqrt(b) * x0 + math.sqrt(max(0, 1 - b - sigma**2)) * epsilon + sigma * noise[k + 1].double()
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_ddim_against_the_formula(eta):
+    diffusion = GaussianDiffusion()
+    noise = torch.randn(5, 2, 3, 4, 17, 3, generator=torch.Generator().manual_seed(0))
+
+    def denoise(x, t):
+        return torch.sin(3 * x) * (1 + t / 1000)
+
+    found = ddim_sample(lambda x, t: denoise(x, t[0].item()), diffusion, noise, eta)
+    expected = independent_ddim(denoise, diffusion.alphas_cumprod, noise, eta)
+    torch.testing.assert_close(found.transpose(0, 1).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [*range(1, 21), 50, 1000])
+def test_samples_are_finite_whatever_the_number_of_steps(steps):
+    noise = torch.randn(steps, 1, 1, 1, 2, 3, generator=torch.Generator().manual_seed(steps))
+    assert ddim_sample(lambda x, t: 0.5 * x, GaussianDiffusion(), noise).isfinite().all()
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    denoiser = Denoiser(DenoiserConfig(num_frames=5, width=16, depth=2), H36M).eval()
+    torch.nn.init.normal_(denoiser.prompt_attention.stylization.proj.weight, std=0.1)
+    prompts = Prompts(torch.randn(3, 16), torch.randn(3, 77, 512))
+    return denoiser, torch.randn(3, 5, 17, 2), prompts, torch.randn(2, 3, 4, 5, 17, 3)
+
+
+@torch.no_grad()
+def sample(network, max_tokens, windows=slice(None)):
+    denoiser, x_2d, prompts, noise = network
+    prompts = Prompts(prompts.text_proj[windows], prompts.text_tokens[windows])
+    return sample_hypotheses(denoiser, GaussianDiffusion(), x_2d[windows], prompts, noise[:, windows], H36M, max_tokens)
+
+
+def test_chunks_do_not_show(network):
+    whole = sample(network, 10**9)
+    assert whole.shape == (3, 2, 4, 5, 17, 3)
+    for max_tokens in (1, 2 * 5 * 17 * 5):
+        torch.testing.assert_close(sample(network, max_tokens), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sample(network, 0), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_window_is_answered_alone(network):
+    torch.testing.assert_close(sample(network, 10**9, slice(1, 2))[0], sample(network, 10**9)[1], atol=1e-5, rtol=1e-5)
+
+
+def test_the_root_is_zero_and_hypotheses_differ(network):
+    samples = sample(network, 10**9)
+    assert not samples[..., H36M.root, :].any()
+    assert (samples[:, -1, 0] - samples[:, -1, 1]).abs().max() > 1e-3
+
+
+def test_the_mirrored_input_gives_the_mirrored_answer(network):
+    denoiser, x_2d, prompts, noise = network
+    noise = noise[:1]
+    with torch.no_grad():
+        plain = sample_hypotheses(denoiser, GaussianDiffusion(), x_2d, prompts, noise, H36M, 10**9)
+        mirrored = sample_hypotheses(
+            denoiser, GaussianDiffusion(), mirror(x_2d, H36M), prompts, mirror(noise, H36M), H36M, 10**9
+        )
+    torch.testing.assert_close(mirror(mirrored, H36M), plain, atol=1e-5, rtol=1e-5)
+
+
+def test_both_copies_are_one_call(network):
+    denoiser, x_2d, prompts, noise = network
+    batches = []
+
+    def denoise(x_2d, x_t, t, prompts):
+        batches.append(len(x_2d))
+        return x_t
+
+    average_with_mirror(denoise, x_2d, noise[0], torch.zeros(3), prompts, H36M)
+    assert batches == [6]
+
+
+def test_noise_belongs_to_a_window():
+    shape = (2, 3, 4, 17, 3)
+    assert torch.equal(window_noise(1, "S9 Walking", 0, shape), window_noise(1, "S9 Walking", 0, shape))
+    others = [window_noise(2, "S9 Walking", 0, shape), window_noise(1, "S9 Walking", 1, shape)]
+    for other in [*others, window_noise(1, "S11 Walking", 0, shape)]:
+        assert not torch.equal(window_noise(1, "S9 Walking", 0, shape), other)
