@@ -5,7 +5,11 @@ Dimension letters: A texts, L tokens (77), E width (512). open_clip is imported 
 """
 
 import hashlib
+import io
 import os
+import pickle
+import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,9 +20,11 @@ from torch import Tensor, nn
 from common.errors import DataError
 
 HUB_MODEL, HUB_TAG = "ViT-B-32-quickgelu", "openai"
+PATCH = 32
+"""Pixels: CLIPs with other image towers (ViT-B/16, RN50) have text towers of the same shape."""
 REMEDY = (
-    "give OpenAI's ViT-B-32.pt (or a state dict, or safetensors) with --clip-weights FILE; "
-    "'--text-encoder random' runs without it, for trying things out"
+    "give OpenAI's ViT-B-32.pt (or its state dict, safetensors, or Hugging Face's clip-vit-base-patch32) "
+    "with --clip-weights FILE; '--text-encoder random' runs without it, for trying things out"
 )
 
 
@@ -86,7 +92,7 @@ def tokenize(texts: list[str]) -> Tensor:
 def random_text_tower(seed: int = 0, config: TextTowerConfig | None = None) -> TextTower:
     """The same tower with seeded random weights at OpenAI's scales; torch's own random state is untouched."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
         tower = TextTower(config, source=f"random, seed {seed}")
         width, layers = tower.config.width, tower.config.layers
         nn.init.normal_(tower.token_embedding.weight, std=0.02)
@@ -100,28 +106,25 @@ def random_text_tower(seed: int = 0, config: TextTowerConfig | None = None) -> T
 
 
 def load_text_tower(weights: str | os.PathLike | None = None, config: TextTowerConfig | None = None) -> TextTower:
-    """The tower with CLIP's weights.
+    """The tower with CLIP's weights, in float32; torch's own random state is untouched.
 
     Args:
-        weights: OpenAI's TorchScript archive, a saved state dict or a safetensors file; None: the local cache of
-            open_clip, or its download.
+        weights: OpenAI's TorchScript archive, a saved state dict or a safetensors file, under OpenAI's, open_clip's
+            or Hugging Face's names; None: the local cache of open_clip, or its download.
         config: another shape than ViT-B/32's.
 
     Raises:
         DataError: nothing to be had, or the file is not this tower.
     """
     path = Path(weights) if weights is not None else _download()
-    tower = TextTower(config, source=f"CLIP ViT-B/32 from {path.name}")
-    state = _text_tower_keys(_read_state(path), tower)
-    expected = tower.state_dict()
-    missing = [name for name in expected if name not in state]
-    if missing:
-        raise DataError(f"{path}: no CLIP text tower ({len(missing)} tensors absent, e.g. {missing[0]}); {REMEDY}")
-    for name, tensor in expected.items():
-        if state[name].shape != tensor.shape:
-            found, wanted = tuple(state[name].shape), tuple(tensor.shape)
-            raise DataError(f"{path}: {name} is {found}; expected {wanted} (ViT-B/32); {REMEDY}")
-    tower.load_state_dict({name: state[name].float() for name in expected})
+    state = _read_state(path)
+    with torch.random.fork_rng(devices=[]):
+        tower = TextTower(config, source=f"CLIP ViT-B/32 from {path.name}")
+    own = _text_tower_state(state)
+    fault = _fault(state, own, tower)
+    if fault:
+        raise DataError(f"{path}: {fault}; {REMEDY}")
+    tower.load_state_dict({name: own[name].float() for name in tower.state_dict()})
     return tower
 
 
@@ -140,27 +143,138 @@ def _download() -> Path:
 def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a weights file, by name. Runs no code of the file."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file; {REMEDY}")
+        raise DataError(f"{path}: {'not a file' if path.exists() else 'no such file'}; {REMEDY}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
-        try:
-            return torch.jit.load(path, map_location="cpu").state_dict()
-        except RuntimeError:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        folder = _archive_folder(path)
+        if folder is not None:
+            return _read_archive(path, folder)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything in the readers
         raise DataError(f"{path}: not readable as weights ({type(error).__name__}); {REMEDY}") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    tensors = state.items() if isinstance(state, dict) else ()
+    return {name: tensor for name, tensor in tensors if isinstance(name, str) and isinstance(tensor, Tensor)}
 
 
-def _text_tower_keys(state: dict[str, Tensor], tower: TextTower) -> dict[str, Tensor]:
-    """The tower's tensors under the tower's names, whatever prefix the file puts in front of them."""
-    names = tower.state_dict().keys()
-    for name in state:
-        if name.endswith("token_embedding.weight"):
-            prefix = name.removesuffix("token_embedding.weight")
-            return {own: state[prefix + own] for own in names if prefix + own in state}
-    return {}
+def _archive_folder(path: Path) -> str | None:
+    """The top folder inside a TorchScript archive, "name/"; None for other files (a state dict has no constants)."""
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        marks = [name for name in archive.namelist() if name.endswith("/constants.pkl")]
+    return marks[0].removesuffix("constants.pkl") if marks else None
+
+
+def _read_archive(path: Path, folder: str) -> dict[str, Tensor]:
+    """A TorchScript archive's tensors. torch.jit.load would run its modules' own code, which may write files."""
+    with zipfile.ZipFile(path) as archive:
+        return dict(_ArchiveReader(archive, folder).load().tensors())
+
+
+class _Record:
+    """Stands in for what an archive names: takes any arguments, does nothing, and keeps a module's attributes."""
+
+    def __init__(self, *_arguments):
+        pass
+
+    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                yield prefix + name, value
+            elif isinstance(value, _Record):
+                yield from value.tensors(f"{prefix}{name}.")
+
+
+def _strided(storage: Tensor, offset: int, size: tuple, stride: tuple, *_unused) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+_KNOWN = {
+    "torch._utils _rebuild_tensor_v2": _strided,
+    "collections OrderedDict": dict,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+    "torch FloatStorage": torch.float32,
+    "torch DoubleStorage": torch.float64,
+    "torch IntStorage": torch.int32,
+    "torch LongStorage": torch.int64,
+}
+
+
+class _ArchiveReader(pickle.Unpickler):
+    """Knows tensors; every other name in the pickle becomes a `_Record`, so nothing that it names is ever called."""
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str):
+        super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))
+        self.archive, self.folder = archive, folder
+
+    def find_class(self, module: str, name: str):
+        return _KNOWN.get(f"{module} {name}", _Record)
+
+    def persistent_load(self, pid: tuple) -> Tensor:
+        """A storage, as a flat tensor."""
+        _, dtype, key, _, _ = pid
+        return torch.frombuffer(bytearray(self.archive.read(f"{self.folder}data/{key}")), dtype=dtype)
+
+
+# Hugging Face's name -> OpenAI's, in this order.
+_HUGGING_FACE_NAMES = (
+    ("embeddings.token_embedding.weight", "token_embedding.weight"),
+    ("embeddings.position_embedding.weight", "positional_embedding"),
+    ("encoder.layers.", "transformer.resblocks."),
+    (".layer_norm1.", ".ln_1."),
+    (".layer_norm2.", ".ln_2."),
+    (".self_attn.", ".attn."),
+    (".mlp.fc1.", ".mlp.c_fc."),
+    (".mlp.fc2.", ".mlp.c_proj."),
+    ("final_layer_norm.", "ln_final."),
+)
+
+
+def _text_tower_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The text tower's tensors under OpenAI's names, whatever prefix the file puts in front of them; {}: no tower."""
+    anchors = [name for name in state if name.endswith("token_embedding.weight")]
+    if not anchors:
+        return {}
+    ending = "token_embedding.weight"
+    hugging_face = anchors[0].endswith(f"embeddings.{ending}")
+    prefix = anchors[0].removesuffix(f"embeddings.{ending}" if hugging_face else ending)
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    if not hugging_face:
+        return own
+    for theirs, openai in _HUGGING_FACE_NAMES:
+        own = {name.replace(theirs, openai): tensor for name, tensor in own.items()}
+    for query in [name for name in own if ".attn.q_proj." in name]:
+        parts = [own.get(query.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
+        if all(part is not None for part in parts):
+            own[query.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
+    return own
+
+
+def _fault(state: dict[str, Tensor], own: dict[str, Tensor], tower: TextTower) -> str | None:
+    """Why a file's tensors, `own` being the text tower's among them, are not this tower's weights; None if they are."""
+    if not own:
+        return f"no CLIP text tower among its {len(state)} tensors ({_some(list(state)) or 'none'})"
+    for name, tensor in state.items():
+        if name.endswith(("visual.conv1.weight", "embeddings.patch_embedding.weight")) and tensor.shape[-1] != PATCH:
+            return f"another CLIP: {name} is {tensor.shape[-1]} pixels wide; expected {PATCH} (ViT-B/32)"
+    layers = len({name.split(".")[2] for name in own if name.startswith("transformer.resblocks.")})
+    if layers != tower.config.layers:
+        return f"a text tower of {layers} layers; expected {tower.config.layers} (ViT-B/32)"
+    expected = tower.state_dict()
+    missing = [name for name in expected if name not in own]
+    if missing:
+        return f"{len(missing)} of the text tower's {len(expected)} tensors are absent ({_some(missing)})"
+    for name, tensor in expected.items():
+        if own[name].shape != tensor.shape:
+            return f"{name} is {tuple(own[name].shape)}; expected {tuple(tensor.shape)} (ViT-B/32)"
+    return None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

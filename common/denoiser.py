@@ -71,6 +71,10 @@ class Denoiser(nn.Module):
         self.temporal_norm = nn.LayerNorm(D, eps=1e-6)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 3))
+        # The first answer is 0, the root (as in DiT, Peebles & Xie 2023). From a random answer the first steps push the
+        # text encoder, which all joints share, until it drowns them out: training then stands still for long.
+        nn.init.zeros_(self.head[1].weight)
+        nn.init.zeros_(self.head[1].bias)
 
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
         """Predict x_start.

@@ -139,7 +139,9 @@ def fit(
         options.augmentation,
         options.seed,
     )
-    sampling = Sampling(options.num_frames, 1, 1, options.batch_size, seed=options.seed, one_batch=options.debug)
+    sampling = Sampling(
+        options.num_frames, 1, 1, options.batch_size, options.action_prompt, seed=options.seed, one_batch=options.debug
+    )
     writer = None if options.nolog else _tensorboard(options, state.epoch)
     frames = min(windows.batch_windows, windows.num_windows) if options.debug else windows.num_windows
     try:

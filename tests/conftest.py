@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from common.camera import image_coordinates, load_cameras, project_to_2d, world_to_camera
 from common.npz_files import write_npz
@@ -17,17 +18,14 @@ SMALL = ["--text-encoder", "random", "-f", "9", "-s", "9", "-b", "72", "-cs", "1
 def motion(num_frames: int, num_joints: int, seed: int) -> np.ndarray:
     """A made-up person that sways: (N, J, 3), world metres, near the middle of the studio."""
     random = np.random.default_rng(seed)
-    pose = random.normal(scale=0.3, size=(num_joints, 3)) + [0, 0, 1]
+    pose = random.normal(scale=0.3, size=(num_joints, 3)) + np.array([0, 0, 1])
     sway = np.sin(np.arange(num_frames)[:, None, None] / 10 + random.normal(size=(num_joints, 3)))
     return (pose + 0.05 * sway).astype(np.float32)
 
 
 @pytest.fixture
 def h36m_files(tmp_path):
-    """Writes data_3d_h36m.npz and data_2d_h36m_gt.npz of two subjects, S1 and S9; returns (folder, 3D, 2D, metadata).
-
-    The files are written by `save()`, after a test has spoiled what it wants to spoil.
-    """
+    """Two subjects, S1 and S9, of Human3.6M's files; `save()` writes them, after a test spoiled what it wants to."""
     return Files(tmp_path / "data", "h36m")
 
 
@@ -56,11 +54,7 @@ class Files:
                 views = []
                 for camera in cameras[subject.split("/")[-1]]:
                     poses = world_to_camera(world[:, kept].astype(np.float64), camera)
-                    if camera.intrinsics is None:
-                        pixels = 320 + 100 * poses[..., :2]
-                    else:
-                        pixels = project(poses, camera)
-                    views.append(pixels.astype(np.float32))
+                    views.append(project(poses, camera).astype(np.float32))
                 self.positions_3d[subject][action] = world
                 self.positions_2d[subject][action] = views
         self.metadata = {
@@ -84,8 +78,17 @@ class Files:
 
 
 def project(poses: np.ndarray, camera) -> np.ndarray:
-    """Camera space to pixels."""
-    import torch
-
+    """Camera space to pixels; any map will do where the camera's intrinsics are not known."""
+    if camera.intrinsics is None:
+        return camera.width / 2 + 100 * poses[..., :2]
     screen = project_to_2d(torch.from_numpy(poses)[None], torch.from_numpy(camera.intrinsics).double()[None])[0]
     return image_coordinates(screen.numpy(), camera.width, camera.height)
+
+
+def awaken(network: torch.nn.Module) -> torch.nn.Module:
+    """Give the layers that start at zero random weights, so that a network that was not trained answers something."""
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+            assert parameter.any(), name
+    return network

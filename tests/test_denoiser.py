@@ -11,6 +11,7 @@ from common.layers import GraphAttention
 from common.skeleton import H36M, HUMANEVA15, mirror
 from common.skeleton_graph import adjacency_matrix
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+from tests.conftest import awaken
 
 B, H, F, L, E = 3, 2, 4, 77, 32
 PARTS = (PromptPart("verb", None, 2, 12), PromptPart("body", "body", 59, 4))
@@ -24,9 +25,7 @@ def skeleton(request):
 @pytest.fixture
 def denoiser(skeleton):
     torch.manual_seed(0)
-    network = Denoiser(DenoiserConfig(num_frames=F, width=16, depth=2), skeleton, text_width=E).eval()
-    torch.nn.init.normal_(network.prompt_attention.stylization.proj.weight)
-    return network
+    return awaken(Denoiser(DenoiserConfig(num_frames=F, width=16, depth=2), skeleton, text_width=E)).eval()
 
 
 def inputs(skeleton, windows=B):

@@ -1,4 +1,4 @@
-"""The sampler against the formulas written out again, and its promises: chunks, batches and mirror images do not show."""
+"""The sampler against the formulas written out again; chunks and batches do not show in its answers."""
 
 import math
 
@@ -10,6 +10,7 @@ from common.diffusion import GaussianDiffusion
 from common.sampler import average_with_mirror, ddim_sample, sample_hypotheses, sampling_times, window_noise
 from common.skeleton import H36M, mirror
 from common.text_prompts import Prompts
+from tests.conftest import awaken
 
 
 def test_times_run_down_to_the_clean_pose():
@@ -20,7 +21,7 @@ def test_times_run_down_to_the_clean_pose():
 def independent_ddim(denoise, alphas_cumprod, noise, eta):
     """Song et al. 2021, Eq. 12 and 16, on numbers alone, in float64."""
     steps = len(noise)
-    times = [int(math.floor(-1 + (1000) * k / steps + 1e-9)) for k in range(steps + 1)][::-1]
+    times = [math.floor(-1 + 1000 * k / steps + 1e-9) for k in range(steps + 1)][::-1]
     x, found = noise[0].double(), []
     for k in range(steps):
         x0 = denoise(x.clamp(-1.1, 1.1), times[k]).clamp(-1.1, 1.1)
@@ -56,8 +57,7 @@ def test_samples_are_finite_whatever_the_number_of_steps(steps):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    denoiser = Denoiser(DenoiserConfig(num_frames=5, width=16, depth=2), H36M).eval()
-    torch.nn.init.normal_(denoiser.prompt_attention.stylization.proj.weight, std=0.1)
+    denoiser = awaken(Denoiser(DenoiserConfig(num_frames=5, width=16, depth=2), H36M)).eval()
     prompts = Prompts(torch.randn(3, 16), torch.randn(3, 77, 512))
     return denoiser, torch.randn(3, 5, 17, 2), prompts, torch.randn(2, 3, 4, 5, 17, 3)
 
@@ -99,7 +99,7 @@ def test_the_mirrored_input_gives_the_mirrored_answer(network):
 
 
 def test_both_copies_are_one_call(network):
-    denoiser, x_2d, prompts, noise = network
+    _, x_2d, prompts, noise = network
     batches = []
 
     def denoise(x_2d, x_t, t, prompts):
