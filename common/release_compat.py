@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from common.checkpoints import Checkpoint
-from common.clip_text import TextTower, tokenize
+from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.denoiser import Denoiser, DenoiserConfig
 from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
@@ -133,7 +133,8 @@ def load_release_state(state: dict[str, Tensor], denoiser: ReleaseDenoiser, prom
 
 def release_networks(config, skeleton, parts, tower: TextTower) -> tuple[ReleaseDenoiser, ReleasePromptEncoder]:
     """The two networks of the release for a dataset's skeleton and prompt parts."""
-    return ReleaseDenoiser(config, skeleton), ReleasePromptEncoder(parts, tower, config.width)
+    denoiser = ReleaseDenoiser(config, skeleton, tower.config.width)
+    return denoiser, ReleasePromptEncoder(parts, tower, config.width)
 
 
 class _Inert:
@@ -204,3 +205,22 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
         epoch=epoch if isinstance(epoch, int) else 0,
         tower=tower,
     )
+
+
+def release_tower(checkpoint: Checkpoint, path: Path) -> TextTower:
+    """The text tower that a release checkpoint carries, its shape read off its tensors.
+
+    Raises:
+        DataError: it is not whole.
+    """
+    state = checkpoint.tower
+    try:
+        vocab_size, width = state["token_embedding.weight"].shape
+        layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("transformer.resblocks."))
+        context_length = len(state["positional_embedding"])
+        config = TextTowerConfig(width, layers, max(1, width // 64), context_length, vocab_size)  # CLIP's head width
+        tower = TextTower(config, source=checkpoint.tower_source)
+        tower.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: its text tower is not whole ({str(error).splitlines()[0]})") from None
+    return tower

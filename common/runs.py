@@ -164,12 +164,9 @@ def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | Non
         DataError: no weights to be had, or not those that the checkpoint was trained with.
     """
     if checkpoint and checkpoint.tower is not None:
-        tower = TextTower(source=checkpoint.tower_source)
-        try:
-            tower.load_state_dict(checkpoint.tower)
-        except RuntimeError:
-            raise DataError(f"{path}: its text tower is not CLIP ViT-B/32's") from None
-        return tower
+        from common.release_compat import release_tower
+
+        return release_tower(checkpoint, path)
     tower = random_text_tower() if options.text_encoder == "random" else load_text_tower(options.clip_weights)
     if checkpoint and checkpoint.tower_fingerprint != tower.fingerprint:
         raise DataError(

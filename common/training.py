@@ -121,7 +121,7 @@ def fit(
     state: TrainingState,
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    """Train from the state's epoch to `options.epochs`, and leave in the run's folder what docs/OUTPUTS.md lists.
+    """Train from the state's epoch to `options.epochs`, and leave its files in the folder (checkpoint/README.md lists them).
 
     Args:
         model: on its device.
@@ -131,6 +131,8 @@ def fit(
         checkpoint: (epoch=, training=) -> what to write of the model.
     """
     folder = options.folder
+    if not (folder / BEST).exists():
+        state.best_error = math.inf  # a run that was copied here without its best epoch begins anew to look for one
     windows = TrainingWindows(
         dataset.train,
         options.num_frames,

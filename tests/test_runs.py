@@ -1,0 +1,342 @@
+"""The scripts from their command lines to their files, on small data: train, evaluate, resume, draw, and go wrong."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import main as main_cpn
+import main_gt
+from common.clip_text import TextTower
+from common.npz_files import read_npz
+from common.runs import run_script
+from tests.conftest import ROOT, SMALL, Files
+from tests.test_datasets import write_custom
+
+SUBJECTS = ["-str", "S1", "-ste", "S9", "--device", "cpu"]
+
+
+class Run:
+    """A trained run's folder, and the command line that goes on with it."""
+
+    def __init__(self, files, folder):
+        self.files, self.folder = files, folder
+        self.base = [*SMALL, *SUBJECTS, "--data-dir", str(files.folder), "-c", str(folder)]
+
+    def __call__(self, *argv):
+        return main_gt.main([*self.base, *argv])
+
+    def results(self, stem):
+        return json.loads((self.folder / f"results_{stem}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two epochs on the small files; tests must not write over its checkpoints."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = Run(Files(folder / "data", "h36m").save(), folder / "run")
+    assert (
+        run("-e", "2", "-cf", "1", "-num_proposals", "2", "-sampling_timesteps", "2", "--export-training-curves") == 0
+    )
+    return run
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run, to write into."""
+    shutil.copytree(trained.folder, tmp_path / "run")
+    return Run(trained.files, tmp_path / "run")
+
+
+def test_training_leaves_everything_behind(trained):
+    names = {path.name for path in trained.folder.iterdir()}
+    assert {
+        "best_epoch_1_1.bin", "last.bin", "epoch_1.bin", "epoch_2.bin", "training_log.txt", "training_log.jsonl",
+        "options.json", "h36m_test_log_H2_K2.txt", "results_H2_K2.json", "prediction.png", "training_curves.png",
+    } == names  # fmt: skip
+    lines = (trained.folder / "training_log.txt").read_text().splitlines()
+    assert len(lines) == 2
+    number = r"\d+\.\d+"
+    for epoch, line in enumerate(lines, 1):
+        assert re.fullmatch(
+            rf"\[{epoch}\] time {number} lr {number} 3d_train {number} 3d_pos_train {number} 3d_pos_valid {number}",
+            line,
+        )
+    assert json.loads((trained.folder / "options.json").read_text())["epochs"] == 2
+    sizes = {name: (trained.folder / name).stat().st_size for name in names}
+    assert sizes["best_epoch_1_1.bin"] < sizes["last.bin"] / 2  # no optimizer, and never the text tower
+
+
+def test_the_log_and_the_json_say_the_same_and_what_the_numbers_are(trained):
+    text = (trained.folder / "h36m_test_log_H2_K2.txt").read_text()
+    found = trained.results("H2_K2")
+    for name in ("J_Best", "P_Best", "P_Agg", "J_Agg"):
+        value = found["average"]["protocol_1"][name][1]
+        assert f"step 1 Protocol #1   (MPJPE) action-wise average {name}: {value:f} mm" in text
+        walking = found["subjects"]["all"]["actions"]["Walking"]["protocol_1"][name][0]
+        assert f"step 0 : Protocol #1 Error (MPJPE) {name}: {walking:f} mm" in text
+    assert [name for name, setting in found["settings"].items() if setting["oracle"]] == ["J_Best", "P_Best"]
+    assert "J-Best: each joint of the hypothesis closest to the truth; needs the 3D truth -- an oracle" in text
+    assert found["action_prompt"] == "given"
+    assert found["checkpoint_chosen_on"] == "the test subjects S9, as the field does"
+    assert "was told each clip's true action" in text
+    for action in found["subjects"]["all"]["actions"].values():
+        settings = {name: np.array(errors) for name, errors in action["protocol_1"].items()}
+        assert (settings["J_Best"] <= settings["P_Best"] + 1e-9).all()
+        assert all((settings["J_Best"] <= errors + 1e-9).all() for errors in settings.values())
+
+
+def test_evaluation_options(run):
+    assert run("--evaluate", "best_epoch_1_1.bin", "--p2", "-a", "Walk", "--by-subject", "--downsample", "2") == 0
+    found = run.results("H1_K1")
+    assert list(found["subjects"]) == ["S9"]
+    assert list(found["subjects"]["S9"]["actions"]) == ["Walking"]
+    assert found["average"].keys() == {"protocol_1", "protocol_2"}
+    assert found["subjects"]["S9"]["actions"]["Walking"]["frames"] == 4 * (18 + 18)  # 10 and 11 frames in windows of 9
+
+
+def test_evaluation_is_repeatable_and_does_not_depend_on_the_batch(run):
+    for windows in ("1", "7"):
+        assert run("--evaluate", "best_epoch_1_1.bin", "-num_proposals", "3", "-b", windows) == 0
+        found = run.results("H3_K1")["average"]["protocol_1"]
+        first = locals().get("first", found)
+        for name in ("P_Agg", "J_Agg", "J_Best"):  # P-Best is chosen once a batch
+            np.testing.assert_allclose(found[name], first[name], rtol=1e-5)
+
+
+def test_the_neutral_prompt_is_another_answer_in_a_file_of_its_own(run, capsys):
+    assert run("--evaluate", "best_epoch_1_1.bin", "--action-prompt", "neutral") == 0
+    assert run("--evaluate", "best_epoch_1_1.bin") == 0
+    assert "was not told the action" in capsys.readouterr().out
+    neutral, given = run.results("H1_K1_neutral"), run.results("H1_K1")
+    assert neutral["action_prompt"] == "neutral"
+    assert neutral["average"] != given["average"]
+
+
+def test_shorter_windows(run):
+    assert run("--evaluate", "best_epoch_1_1.bin", "-f", "1", "-s", "1", "-b", "4") == 0
+    assert run.results("H1_K1")["frames"] == 4 * (20 + 21 + 22)
+
+
+def test_the_text_is_encoded_once_per_action_in_an_evaluation(run, monkeypatch):
+    texts = []
+    forward = TextTower.forward
+    monkeypatch.setattr(TextTower, "forward", lambda self, x: texts.append(len(x)) or forward(self, x))
+    assert run("--evaluate", "best_epoch_1_1.bin", "-num_proposals", "3", "-sampling_timesteps", "3") == 0
+    assert texts == [1, 1]  # Walking and Sitting, for 12 clips, 3 hypotheses, 3 steps and mirror images
+
+
+def test_the_text_is_encoded_once_per_action_in_a_training_batch(tmp_path, monkeypatch):
+    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    texts = []
+    forward = TextTower.forward
+    monkeypatch.setattr(TextTower, "forward", lambda self, x: texts.append(len(x)) or forward(self, x))
+    assert run("--no-eval", "--text-dropout", "0", "--debug") == 0
+    assert texts[0] == 2  # 72 windows of two actions
+
+
+def test_resuming_ends_where_an_undisturbed_run_does(trained, tmp_path):
+    run = Run(trained.files, tmp_path / "run")
+    run.folder.mkdir()
+    shutil.copy(trained.folder / "epoch_1.bin", run.folder)
+    assert run("-e", "2", "--resume", "epoch_1.bin") == 0
+    theirs, ours = (torch.load(folder / "last.bin", weights_only=True) for folder in (trained.folder, run.folder))
+    assert theirs["epoch"] == ours["epoch"] == 2
+    assert theirs["training"]["learning_rate"] == ours["training"]["learning_rate"] == 6e-5 * 0.993**2
+    for name, weight in theirs["weights"].items():
+        assert torch.equal(weight, ours["weights"][name]), name
+    for state, other in zip(
+        theirs["training"]["optimizer"]["state"].values(), ours["training"]["optimizer"]["state"].values(), strict=True
+    ):
+        assert torch.equal(state["exp_avg_sq"], other["exp_avg_sq"])
+    assert torch.equal(theirs["training"]["random_state"], ours["training"]["random_state"])
+    without_time = [re.sub(r"time \S+", "", (f / "training_log.txt").read_text()) for f in (trained.folder, run.folder)]
+    assert without_time[0] == without_time[1]
+
+
+def test_a_new_run_does_not_destroy_an_old_one(run, capsys):
+    before = (run.folder / "last.bin").read_bytes()
+    assert run("--no-eval", "-e", "1") == 0
+    assert "moved to" in capsys.readouterr().out
+    assert (run.folder / "earlier_1" / "last.bin").read_bytes() == before
+
+
+def test_no_eval_keeps_the_last_epoch_as_the_best(tmp_path):
+    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    assert run("--no-eval", "--export-training-curves", "-e", "2") == 0
+    assert (run.folder / "training_log.txt").read_text().count("3d_pos_valid -") == 2
+    assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["epoch"] == 2
+    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("nothing: the last epoch")
+
+
+def test_held_out_subjects_choose_the_epoch(tmp_path, capsys):
+    files = Files(tmp_path / "data", "h36m")
+    files.positions_3d["S5"], files.positions_2d["S5"] = files.positions_3d["S1"], files.positions_2d["S1"]
+    run = Run(files.save(), tmp_path / "run")
+    assert run("-str", "S1,S5", "--val-subjects", "S5") == 0
+    assert "chosen on held-out training subjects S5" in capsys.readouterr().out
+    assert run.results("H1_K1")["checkpoint_chosen_on"] == "held-out training subjects S5 (--val-subjects)"
+
+
+def test_humaneva_trains_with_15_joints_and_leaves_j_agg_out(tmp_path, capsys):
+    files = Files(tmp_path / "data", "humaneva15").save()
+    argv = ["-d", "humaneva15", "--data-dir", str(files.folder), "-c", str(tmp_path / "run"), "--p2"]
+    argv += ["-str", "Train/S1", "-ste", "Validate/S1", "--device", "cpu"]
+    assert main_gt.main([*SMALL, *argv]) == 0
+    assert "J-Agg is left out" in capsys.readouterr().out
+    found = json.loads((tmp_path / "run" / "results_H1_K1.json").read_text())
+    assert found["average"]["protocol_2"].keys() == {"J_Best", "P_Best", "P_Agg"}
+    assert found["subjects"]["all"]["actions"].keys() == {"Walking", "Jog"}
+
+
+def test_custom_video_gives_predictions_and_no_errors(run, tmp_path, capsys):
+    write_custom(tmp_path)
+    options = ["-d", "custom", "-k", "mine", "-ste", "street.mp4", "--data-dir", str(tmp_path), "-num_proposals", "3"]
+    assert run("--evaluate", "best_epoch_1_1.bin", *options, "--action-prompt", "neutral") == 0
+    assert "no 3D truth" in capsys.readouterr().out
+    found = read_npz(run.folder / "custom_predictions_H3_K1_neutral.npz")
+    poses, spread = found["positions_3d"]["street.mp4"]["custom"][0], found["spread"]["street.mp4"]["custom"][0]
+    assert poses.shape == (12, 17, 3)
+    assert spread.shape == (12, 17)
+    assert spread[:, 1:].min() > 0
+    assert not poses[:, 0].any()
+    assert found["metadata"]["unit"] == "metres"
+
+
+def test_render_draws_the_prediction(run, tmp_path):
+    options = ["--viz-subject", "S9", "--viz-action", "Sitting", "--viz-camera", "2", "--viz-limit", "3"]
+    picture, poses = tmp_path / "a" / "clip.gif", tmp_path / "clip.npy"
+    outputs = ["--viz-output", str(picture), "--viz-export", str(poses), "--viz-size", "2"]
+    assert run("--evaluate", "last.bin", "--render", *options, *outputs) == 0
+    assert picture.read_bytes()[:6] == b"GIF89a"
+    prediction = np.load(poses)
+    assert prediction.shape == (22, 17, 3)
+    truth = run.files.positions_3d["S9"]["Sitting"]
+    assert abs(np.linalg.norm(prediction, axis=-1).mean() - np.linalg.norm(truth, axis=-1).mean()) > 0.05
+    assert run("--evaluate", "best_epoch_1_1.bin", "--render", *options, "--viz-export", str(poses)) == 0
+
+
+def test_tensorboard_gets_numbers_and_a_picture(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    run.base.remove("--nolog")
+    assert run("-l", str(tmp_path / "log")) == 0
+    events = EventAccumulator(str(tmp_path / "log")).Reload()
+    assert {"loss/train_mm", "error/train_mm", "error/validation_mm", "learning_rate"} <= set(events.Tags()["scalars"])
+    assert events.Tags()["images"] == ["poses"]
+
+
+def test_compile_and_bf16_run(run):
+    assert run("--evaluate", "best_epoch_1_1.bin") == 0
+    plain = run.results("H1_K1")["average"]["protocol_1"]["P_Agg"][0]
+    assert run("--evaluate", "best_epoch_1_1.bin", "--precision", "bf16-mixed") == 0
+    mixed = run.results("H1_K1")["average"]["protocol_1"]["P_Agg"][0]
+    assert mixed != plain
+    assert mixed == pytest.approx(plain, rel=0.02)
+
+
+def fails(capsys, code, expected, call):
+    """`call` ends with the exit code and one clear line that says `expected`."""
+    capsys.readouterr()
+    assert call() == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert re.search(expected, lines[0]), lines[0]
+
+
+def test_checkpoints_that_do_not_fit(run, tmp_path, capsys):
+    def evaluate(name, *more):
+        return lambda: run("--evaluate", name, *more)
+
+    folder = run.folder
+    fails(capsys, 1, "absent.bin not found; checkpoints there: best_epoch", evaluate("absent.bin"))
+    whole = (folder / "last.bin").read_bytes()
+    (folder / "half.bin").write_bytes(whole[: len(whole) // 2])
+    fails(capsys, 1, "half.bin is damaged", evaluate("half.bin"))
+    (folder / "text.bin").write_text("hello")
+    fails(capsys, 1, "text.bin (is damaged|holds more)", evaluate("text.bin"))
+    torch.save({"a": 1}, folder / "other.bin")
+    fails(capsys, 1, "other.bin is no DSGDiffu checkpoint", evaluate("other.bin"))
+    torch.save([1], folder / "list.bin")
+    fails(capsys, 1, "list.bin holds a list", evaluate("list.bin"))
+    fails(capsys, 1, "was trained with -cs 16; -cs 32 was given", evaluate("last.bin", "-cs", "32"))
+    fails(capsys, 1, "was trained with -f 9; -f 27 was given: give -f 9 or fewer", evaluate("last.bin", "-f", "27"))
+    fails(capsys, 1, "leave --compat-release out", evaluate("last.bin", "--compat-release"))
+    humaneva = ["-d", "humaneva15", "-ste", "Validate/S1"]
+    fails(capsys, 1, r"skeleton 'h36m' \(17 joints\); the data has 'humaneva15'", evaluate("last.bin", *humaneva))
+    fails(capsys, 1, "holds weights alone", lambda: run("--resume", "best_epoch_1_1.bin"))
+    content = torch.load(folder / "last.bin", weights_only=True)
+    content["weights"].popitem()
+    torch.save(content, folder / "less.bin")
+    fails(capsys, 1, "less.bin: its weights do not fit", evaluate("less.bin"))
+    del content["network"]
+    torch.save(content, folder / "lacks.bin")
+    fails(capsys, 1, "lacks.bin lacks a part", evaluate("lacks.bin"))
+    content["version"] = 99
+    torch.save(content, folder / "future.bin")
+    fails(capsys, 1, "has version 99", evaluate("future.bin"))
+
+
+class Evil:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+def test_a_checkpoint_runs_no_code(run, tmp_path, capsys):
+    torch.save({"format": "DSGDiffu checkpoint", "model": Evil(tmp_path / "marker")}, run.folder / "evil.bin")
+    fails(capsys, 1, "holds more than tensors", lambda: run("--evaluate", "evil.bin"))
+    assert not (tmp_path / "marker").exists()
+
+
+def test_another_text_tower_is_refused(run, tmp_path, capsys):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    content["tower_fingerprint"] = "0123"
+    torch.save(content, run.folder / "clip.bin")
+    fails(capsys, 1, "was trained with the text tower", lambda: run("--evaluate", "clip.bin"))
+
+
+def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, capsys):
+    files = Files(tmp_path / "data", "h36m").save()
+    folder = tmp_path / "run"
+    base = [*SMALL, *SUBJECTS, "--data-dir", str(files.folder), "-c", str(folder)]
+    no_clip = [word for word in base if word not in ("--text-encoder", "random")]
+    blocker = tmp_path / "file"
+    blocker.touch()
+    for code, expected, argv in (
+        (2, "-b 2 is smaller than -s 9", [*base, "-b", "2"]),
+        (2, "unrecognized arguments: --nonsense", [*base, "--nonsense"]),
+        (2, "the width must be a multiple of 8", [*base, "-cs", "12"]),
+        (2, "no subject 'S3'", [*base, "-ste", "S3"]),
+        (2, "no action begins with 'Fly'", [*base, "-a", "Fly"]),
+        (2, "-gpu is 'x'", [word for word in base if word not in ("--device", "cpu")] + ["-gpu", "x"]),
+        (2, "device 'toaster' cannot be used", [*base, "--device", "toaster"]),
+        (1, "data_2d_h36m_sh.npz not found", [*base, "-k", "sh"]),
+        (1, "nowhere.*not found; data/README.md", [*base, "--data-dir", str(tmp_path / "nowhere")]),
+        (1, "cannot be written to", [*base, "-c", str(blocker / "run")]),
+        (1, "no such file", [*no_clip, "--clip-weights", str(tmp_path / "absent.pt")]),
+    ):
+        fails(capsys, code, expected, lambda argv=argv: main_gt.main(argv))
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_a_users_mistake_shows_no_traceback():
+    command = [sys.executable, "main.py", "--evaluate", "best_epoch_1_1.bin", "-c", "checkpoint/none"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+
+
+def test_importing_the_scripts_runs_nothing():
+    assert main_cpn.main is not main_gt.main
+    assert callable(run_script)
