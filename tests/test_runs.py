@@ -148,7 +148,7 @@ def test_resuming_ends_where_an_undisturbed_run_does(trained, tmp_path):
     assert run("-e", "2", "--resume", "epoch_1.bin") == 0
     theirs, ours = (torch.load(folder / "last.bin", weights_only=True) for folder in (trained.folder, run.folder))
     assert theirs["epoch"] == ours["epoch"] == 2
-    assert theirs["training"]["learning_rate"] == ours["training"]["learning_rate"] == 6e-5 * 0.993**2
+    assert theirs["training"]["learning_rate"] == ours["training"]["learning_rate"] == 3e-3 * 0.993**2
     for name, weight in theirs["weights"].items():
         assert torch.equal(weight, ours["weights"][name]), name
     for state, other in zip(
