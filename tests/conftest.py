@@ -11,7 +11,25 @@ from common.npz_files import write_npz
 from common.skeleton import H36M, HUMANEVA15
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--text-encoder", "random", "-f", "9", "-s", "9", "-b", "648", "-cs", "16", "-dep", "2", "-e", "1", "-lr", "3e-3", "--nolog"]
+SMALL = [
+    "--text-encoder",
+    "random",
+    "-f",
+    "9",
+    "-s",
+    "9",
+    "-b",
+    "648",
+    "-cs",
+    "16",
+    "-dep",
+    "2",
+    "-e",
+    "1",
+    "-lr",
+    "3e-3",
+    "--nolog",
+]
 """Options of a network that trains in seconds."""
 
 

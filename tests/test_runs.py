@@ -18,6 +18,7 @@ from common.npz_files import read_npz
 from common.runs import run_script
 from tests.conftest import ROOT, SMALL, Files
 from tests.test_datasets import write_custom
+from tests.test_release_compat import seeded_state
 
 SUBJECTS = ["-str", "S1", "-ste", "S9", "--device", "cpu"]
 
@@ -340,3 +341,23 @@ def test_a_users_mistake_shows_no_traceback():
 def test_importing_the_scripts_runs_nothing():
     assert main_cpn.main is not main_gt.main
     assert callable(run_script)
+
+
+def test_the_public_releases_checkpoints_are_evaluated(tmp_path, capsys):
+    files = Files(tmp_path / "data", "h36m").save()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    state = {f"module.{name}": tensor for name, tensor in seeded_state().items()}
+    state |= {"module.betas": torch.ones(1000), "module.sqrt_recipm1_alphas_cumprod": torch.ones(1000)}
+    content = {"epoch": 7, "lr": np.float64(0.1), "random_state": np.random.RandomState(1), "optimizer": {}}
+    torch.save({**content, "model_pos": state}, folder / "release.bin")
+    argv = [*SUBJECTS, "--data-dir", str(files.folder), "-c", str(folder), "--evaluate", "release.bin"]
+    fails(capsys, 1, "add --compat-release", lambda: main_gt.main(argv))
+    assert main_gt.main([*argv, "--compat-release", "-num_proposals", "2", "-b", "3"]) == 0
+    found = json.loads((folder / "results_H2_K1.json").read_text())
+    assert found["compat_release"]
+    assert found["epoch"] == 7
+    state.popitem()
+    del state["module.pose_estimator.head.1.weight"]
+    torch.save({**content, "model_pos": state}, folder / "release.bin")
+    fails(capsys, 1, "its weights do not fit", lambda: main_gt.main([*argv, "--compat-release"]))

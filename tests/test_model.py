@@ -1,0 +1,124 @@
+"""The network, its prompts and the diffusion together: one training step of the corrected method."""
+
+import pytest
+import torch
+
+from common.clip_text import TextTowerConfig, random_text_tower
+from common.denoiser import DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.errors import UsageError
+from common.model import DSGDiffu
+from common.skeleton import H36M
+from common.text_prompts import ACTION_PROMPT
+from tests.conftest import awaken
+
+B, F, J = 4, 5, 17
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    tower = random_text_tower(config=TextTowerConfig(width=32, layers=2, heads=4))
+    return awaken(DSGDiffu.build(DenoiserConfig(F, 16, 2), H36M, ACTION_PROMPT, tower, GaussianDiffusion()))
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    x_start = 0.3 * torch.randn(B, F, J, 3)
+    x_start[:, :, 0] = 0
+    return torch.randn(B, F, J, 2), x_start, ["Walking", "Sitting", "Walking", "Eating"]
+
+
+def test_a_step_trains_every_weight_but_the_towers(model, batch):
+    loss = model.train().training_loss(*batch)
+    loss.backward(loss.detach())
+    for name, parameter in model.named_parameters():
+        if name.startswith("prompt_encoder.tower"):
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_gradient_is_that_of_half_the_squared_loss(model, batch):
+    weight = model.denoiser.embedding.weight
+    torch.manual_seed(2)
+    loss = model.eval().training_loss(*batch)
+    loss.backward(loss.detach())
+    stepped, weight.grad = weight.grad.clone(), None
+    torch.manual_seed(2)
+    (model.training_loss(*batch) ** 2 / 2).backward()
+    torch.testing.assert_close(stepped, weight.grad)
+
+
+@pytest.mark.parametrize(("text_dropout", "expected"), [(0.0, {"Walking", "Sitting", "Eating"}), (1.0, {""})])
+def test_text_dropout_hides_the_action(model, batch, text_dropout, expected, monkeypatch):
+    told = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda verbs: told.extend(verbs) or encode(verbs))
+    model.training_loss(*batch, text_dropout=text_dropout)
+    assert len(told) == B
+    assert set(told) == expected
+
+
+def test_distinct_verbs_are_encoded_once_and_given_to_their_windows(model):
+    texts = []
+    model.prompt_encoder.tower.register_forward_hook(lambda _module, inputs, _output: texts.append(len(inputs[0])))
+    model.eval()
+    prompts = model.encode(["Walking", "Sitting", "Walking"])
+    assert texts == [2]
+    alone = model.encode(["Sitting"])
+    torch.testing.assert_close(prompts.text_tokens[1], alone.text_tokens[0])
+    assert torch.equal(prompts.text_proj[0], prompts.text_proj[2])
+    assert not torch.equal(prompts.text_proj[0], prompts.text_proj[1])
+
+
+def test_permuting_the_batch_permutes_the_answer(model, batch):
+    x_2d, _, verbs = batch
+    model.eval()
+    noise = torch.randn(2, B, 3, F, J, 3)
+    order = torch.tensor([2, 0, 3, 1])
+    plain = model.sample(x_2d, model.encode(verbs), noise)
+    permuted = model.sample(x_2d[order], model.encode([verbs[i] for i in order]), noise[:, order])
+    torch.testing.assert_close(permuted, plain[order], atol=1e-5, rtol=1e-5)
+
+
+def test_the_tower_is_not_in_the_saved_state_and_the_rest_is(model):
+    state = model.trained_state()
+    assert not any("tower" in name for name in state)
+    tower = model.prompt_encoder.tower
+    torch.manual_seed(5)
+    other = DSGDiffu.build(model.denoiser.config, H36M, ACTION_PROMPT, tower, GaussianDiffusion())
+    other.load_trained_state(state)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("width", "depth", "num_frames"), [(12, 2, 9), (4, 2, 9), (16, 0, 9), (16, 2, 0)])
+def test_shapes_that_cannot_be(width, depth, num_frames):
+    with pytest.raises(UsageError):
+        DenoiserConfig(num_frames, width, depth)
+
+
+def test_bf16_rounds_the_products_and_little_else(model, batch):
+    x_2d, _, verbs = batch
+    model.eval()
+    noise = torch.randn(1, B, 2, F, J, 3)
+    plain = model.sample(x_2d, model.encode(verbs), noise)
+    model.autocast_dtype = torch.bfloat16
+    mixed = model.sample(x_2d, model.encode(verbs), noise)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(mixed, plain)
+    assert (mixed - plain).abs().mean() < 0.05 * plain.abs().mean()
+
+
+def test_compiling_changes_nothing_but_the_speed(model, batch):
+    x_2d, _, verbs = batch
+    model.eval()
+    noise = torch.randn(1, B, 2, F, J, 3)
+    plain = model.sample(x_2d, model.encode(verbs), noise)
+    names = set(model.trained_state())
+    model.denoiser.compile(backend="eager")
+    torch.testing.assert_close(model.sample(x_2d, model.encode(verbs), noise), plain, atol=1e-5, rtol=1e-5)
+    assert set(model.trained_state()) == names
