@@ -26,12 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
+from common.camera import Camera, image_coordinates, load_cameras, project_to_2d, world_to_camera  # noqa: E402
 from common.errors import DataError  # noqa: E402
 from common.skeleton import H36M  # noqa: E402
 
@@ -262,84 +264,43 @@ def split_frames(num_frames: int, loops: bool) -> tuple[slice, slice] | None:
     return slice(0, num_train), slice(end - num_test, end)
 
 
-def load_cameras(subject: str) -> list[dict]:
-    """The four Human3.6M cameras of a subject: intrinsics in pixels, translation in metres, orientation w,x,y,z."""
-    constants = json.loads((ROOT / "common" / "cameras" / "h36m.json").read_text())
-    cameras = []
-    for intrinsics, extrinsics in zip(constants["intrinsics"], constants["extrinsics"][subject], strict=True):
-        translation = np.array(extrinsics["translation"]) / 1000
-        cameras.append({**intrinsics, "orientation": extrinsics["orientation"], "translation": translation})
-    return cameras
+def project(poses: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """(..., 3) world, metres -> pixels (..., 2), distorted, and the distance ahead of the camera (...), metres."""
+    points = world_to_camera(poses, camera)
+    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float64))
+    screen = project_to_2d(torch.from_numpy(points)[None], intrinsics[None])[0].numpy()
+    return image_coordinates(screen, camera.width, camera.height), points[..., 2]
 
 
-def camera_rotation(camera: dict) -> Rotation:
-    """The rotation from camera to world."""
-    w, x, y, z = camera["orientation"]
-    return Rotation.from_quat([x, y, z, w])
-
-
-def world_to_camera(points: np.ndarray, camera: dict) -> np.ndarray:
-    """World to camera coordinates.
-
-    Args:
-        points: (..., 3), metres, z up.
-        camera: one of `load_cameras`.
-
-    Returns:
-        (..., 3), metres: x right, y down, z ahead.
-    """
-    moved = (points - camera["translation"]).reshape(-1, 3)
-    return camera_rotation(camera).inv().apply(moved).reshape(points.shape)
-
-
-def project(points: np.ndarray, camera: dict) -> np.ndarray:
-    """Image of points, by Human3.6M's camera model: 3 radial and 2 tangential distortion coefficients.
-
-    Args:
-        points: (..., 3), camera coordinates, metres, in front of the camera.
-        camera: one of `load_cameras`.
-
-    Returns:
-        (..., 2), pixels.
-    """
-    k, p = np.array(camera["radial_distortion"]), np.array(camera["tangential_distortion"])
-    x = np.clip(points[..., :2] / points[..., 2:], -1, 1)
-    r2 = (x**2).sum(axis=-1, keepdims=True)
-    radial = 1 + k[0] * r2 + k[1] * r2**2 + k[2] * r2**3
-    tangential = (p * x).sum(axis=-1, keepdims=True)
-    return (x * (radial + tangential) + p * r2) * np.array(camera["focal_length"]) + np.array(camera["center"])
-
-
-def look_at_point(cameras: list[dict]) -> np.ndarray:
+def look_at_point(cameras: list[Camera]) -> np.ndarray:
     """(2,) the floor position, metres, that the cameras' optical axes pass closest to, seen from above."""
     system, target = np.zeros((2, 2)), np.zeros(2)
     for camera in cameras:
-        ahead = camera_rotation(camera).apply([0.0, 0.0, 1.0])[:2]
+        ahead = camera.rotation.apply([0.0, 0.0, 1.0])[:2]
         ahead /= np.linalg.norm(ahead)
         across = np.eye(2) - np.outer(ahead, ahead)  # what of a vector does not lie along the axis
         system += across
-        target += across @ camera["translation"][:2]
+        target += across @ camera.translation[:2]
     return np.linalg.solve(system, target)
 
 
-def is_in_view(poses: np.ndarray, cameras: list[dict]) -> bool:
+def is_in_view(poses: np.ndarray, cameras: list[Camera]) -> bool:
     """Whether all joints of (N, 17, 3) world poses are inside every image, IMAGE_MARGIN from its border."""
     for camera in cameras:
-        points = world_to_camera(poses, camera)
-        pixels = project(points, camera)
-        size = np.array([camera["res_w"], camera["res_h"]])
+        pixels, depth = project(poses, camera)
+        size = np.array([camera.width, camera.height])
         inside = (pixels > IMAGE_MARGIN) & (pixels < size - IMAGE_MARGIN)
-        if not (inside.all() and (points[..., 2] > 1).all()):
+        if not (inside.all() and (depth > 1).all()):
             return False
     return True
 
 
-def place(poses: np.ndarray, cameras: list[dict], random: np.random.Generator) -> np.ndarray:
+def place(poses: np.ndarray, cameras: list[Camera], random: np.random.Generator) -> np.ndarray:
     """Turn poses about the vertical and move them along the floor, at random, so that every camera sees all of them.
 
     Args:
         poses: (N, 17, 3), metres, z up.
-        cameras: those of `load_cameras`.
+        cameras: those of the poses' subject.
         random: draws the heading (any) and the place (up to 0.75 m from `look_at_point` in x and in y).
 
     Returns:
@@ -375,7 +336,7 @@ def build(clips: Path) -> tuple[dict, dict]:
         positions_2d: subject -> action -> one (N, 17, 2) float32 a camera, pixels.
     """
     subjects = (TRAIN_SUBJECT, TEST_SUBJECT)
-    cameras = {subject: load_cameras(subject) for subject in subjects}
+    cameras = load_cameras("h36m.json")
     positions_3d = {subject: {} for subject in subjects}
     positions_2d = {subject: {} for subject in subjects}
     for name, action in sorted(ACTIONS.items(), key=lambda item: item[1]):
@@ -397,8 +358,7 @@ def build(clips: Path) -> tuple[dict, dict]:
             placed = place(poses[frames], cameras[subject], random).astype(np.float32)
             positions_3d[subject][action] = to_slots(placed)
             positions_2d[subject][action] = [
-                project(world_to_camera(placed.astype(np.float64), camera), camera).astype(np.float32)
-                for camera in cameras[subject]
+                project(placed.astype(np.float64), camera)[0].astype(np.float32) for camera in cameras[subject]
             ]
     return positions_3d, positions_2d
 

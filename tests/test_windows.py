@@ -6,7 +6,7 @@ import torch
 
 from common.clips import Clip
 from common.skeleton import H36M, mirror
-from common.windows import TrainingWindows, evaluation_starts, training_starts, window_frames
+from common.windows import TrainingWindows, evaluation_starts, stitch, training_starts, window_frames
 
 
 @pytest.mark.parametrize("window", [1, 2, 9, 27, 243])
@@ -53,3 +53,11 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert torch.equal(order(1, 1), order(1, 1))
     assert not torch.equal(order(1, 1), order(1, 2))
     assert not torch.equal(order(1, 1), order(2, 1))
+
+
+@pytest.mark.parametrize("window", [1, 2, 9, 27, 243])
+def test_windows_and_back(window):
+    for num_frames in range(1, 1001):
+        starts = evaluation_starts(num_frames, window)
+        frames = window_frames(num_frames, window, starts)
+        np.testing.assert_array_equal(stitch(frames, starts, num_frames), np.arange(num_frames))

@@ -1,0 +1,94 @@
+"""Hypotheses whose errors are known: every setting finds what it must, and frames are counted as published."""
+
+import numpy as np
+import pytest
+import torch
+
+from common.clip_text import TextTowerConfig, random_text_tower
+from common.datasets import load_dataset
+from common.denoiser import DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.evaluation import Sampling, average, evaluate, predict_clip
+from common.model import DSGDiffu
+from common.skeleton import H36M
+from common.text_prompts import ACTION_PROMPT
+
+
+class Oracle(DSGDiffu):
+    """Answers with the truth of the clip it is asked about, each hypothesis with its own offset added."""
+
+    def answer(self, clips, offsets):
+        """`offsets`: (H, J, 3), metres."""
+        self.clips, self.offsets = clips, offsets
+
+    def sample(self, x_2d, prompts, noise, max_tokens=None):
+        K, _, H, F = noise.shape[:4]
+        known = {
+            clip.poses_2d[frame].tobytes(): clip.poses_3d[frame]
+            for clip in self.clips
+            for frame in range(len(clip.root))
+        }
+        truth = torch.stack(
+            [torch.stack([torch.from_numpy(known[pose.numpy().tobytes()]) for pose in window]) for window in x_2d]
+        )
+        samples = truth[:, None, None] + self.offsets[None, None, :, None]
+        return samples.expand(-1, K, H, F, -1, -1).clone()
+
+
+@pytest.fixture
+def case(h36m_files):
+    clips = load_dataset("h36m", h36m_files.save().folder, "gt", subjects_train=["S1"], subjects_test=["S9"]).test
+    tower = random_text_tower(config=TextTowerConfig(width=32, layers=1, heads=4))
+    model = Oracle.build(DenoiserConfig(9, 16, 1), H36M, ACTION_PROMPT, tower, GaussianDiffusion())
+    return model, clips
+
+
+def test_each_setting_finds_what_it_must(case):
+    model, clips = case
+    offsets = torch.zeros(3, 17, 3)
+    offsets[0, 1:9] = 0.1  # hypothesis 0 is right about half of the joints, 1 about the others, 2 about none
+    offsets[1, 9:] = 0.1
+    offsets[2] = 0.3
+    model.answer(clips, offsets)
+    found = evaluate(model, clips, Sampling(9, 3, 2, 4)).average("")[1]
+    distance = 1000 * 3**0.5
+    np.testing.assert_allclose(found["J_Best"], 0, atol=1e-2)
+    np.testing.assert_allclose(found["P_Best"], [0.1 * distance * 8 / 17] * 2, rtol=1e-4)
+    np.testing.assert_allclose(found["P_Agg"], [distance * (16 * 0.4 / 3 + 0.3 / 3) / 17] * 2, rtol=1e-4)
+    np.testing.assert_allclose(found["J_Agg"], 0, atol=1e-2)  # pixels without noise name the right hypothesis
+
+
+def test_a_similar_pose_has_no_protocol_2_error(case):
+    model, clips = case
+    model.answer(clips, torch.zeros(1, 17, 3) + 0.2)
+    found = evaluate(model, clips, Sampling(9, 1, 1, 4, p2=True)).average("")
+    np.testing.assert_allclose(found[2]["P_Agg"], 0, atol=1e-2)
+    np.testing.assert_allclose(found[1]["P_Agg"], 200 * 3**0.5, rtol=1e-4)
+
+
+def test_frames_are_counted_as_published(case):
+    model, clips = case
+    model.answer(clips, torch.zeros(1, 17, 3))
+    found = evaluate(model, clips, Sampling(9, 1, 1, 4))
+    assert found.actions("")["Walking"].num_frames == 4 * (27 + 27)  # 20 and 21 frames: three windows of 9 each
+    assert evaluate(model, clips, Sampling(50, 1, 1, 4)).num_frames == 4 * 3 * 50  # a short clip is one padded window
+
+
+def test_actions_count_the_same_whatever_their_length():
+    errors = [{1: {"P_Agg": np.array([10.0])}}, {1: {"P_Agg": np.array([30.0])}}]
+    assert average(errors)[1]["P_Agg"] == 20
+
+
+def test_a_clip_is_put_together_from_its_windows(case):
+    model, clips = case
+    model.answer(clips, torch.zeros(2, 17, 3))
+    hypotheses = predict_clip(model, clips[0], Sampling(9, 2, 1, 2))
+    assert hypotheses.shape == (2, 20, 17, 3)
+    np.testing.assert_array_equal(hypotheses[1], clips[0].poses_3d)
+
+
+def test_the_model_is_left_in_the_mode_it_was_in(case):
+    model, clips = case
+    model.answer(clips, torch.zeros(1, 17, 3))
+    evaluate(model.train(), clips[:1], Sampling(9))
+    assert model.training
