@@ -236,8 +236,8 @@ H36M_CPN = Options()
 H36M_GT = replace(H36M_CPN, keypoints="gt")
 
 PRESETS = {
-    # A small network on the motion that ships: trains, evaluates and draws on a laptop's CPU in minutes. It is never told
-    # the action, and is not told it in the evaluation either: a thousand frames teach no language.
+    # A small network on the motion that ships: trains, evaluates and draws on a laptop's CPU in minutes. It is told the
+    # action neither in training nor in the evaluation: a thousand frames teach no language.
     "demo": {
         "dataset": "sample", "keypoints": "gt", "checkpoint": "checkpoint/demo", "nolog": True,
         "num_frames": 9, "stride": 9, "batch_size": 9 * 64, "width": 64, "depth": 3,

@@ -121,7 +121,7 @@ def fit(
     state: TrainingState,
     checkpoint: Callable[..., Checkpoint],
 ) -> None:
-    """Train from the state's epoch to `options.epochs`, and leave its files in the folder (checkpoint/README.md lists them).
+    """Train from the state's epoch to `options.epochs`, and leave its files in the folder: checkpoint/README.md.
 
     Args:
         model: on its device.
