@@ -92,6 +92,10 @@ class Options:
     lr_decay: float = _option(
         0.993, "-lrd", "--lr-decay", group="training", type=float, metavar="X", help="rate times X after each epoch"
     )
+    warmup: int = _option(
+        0, "--warmup", group="training", type=int, metavar="STEPS",
+        help="the rate rises to -lr over so many steps: lets small networks start at a higher rate",
+    )  # fmt: skip
     augmentation: bool = _option(
         True, "-no-da", "--no-data-augmentation", group="training", action="store_false", help="no mirrored copies"
     )
@@ -228,7 +232,7 @@ class Options:
 
 _LEAST = {
     "downsample": 1, "checkpoint_frequency": 1, "stride": 1, "num_frames": 1, "epochs": 1, "batch_size": 1,
-    "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
+    "warmup": 0, "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
     "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
 }  # fmt: skip
 
@@ -240,9 +244,9 @@ PRESETS = {
     # action neither in training nor in the evaluation: a thousand frames teach no language.
     "demo": {
         "dataset": "sample", "keypoints": "gt", "checkpoint": "checkpoint/demo", "nolog": True,
-        "num_frames": 9, "stride": 9, "batch_size": 9 * 64, "width": 64, "depth": 3,
-        "epochs": 30, "learning_rate": 5e-4, "lr_decay": 0.93, "text_dropout": 1.0, "action_prompt": "neutral",
-        "num_proposals": 5, "sampling_timesteps": 5, "p2": True, "export_training_curves": True,
+        "num_frames": 9, "stride": 9, "batch_size": 9 * 32, "width": 64, "depth": 3,
+        "epochs": 20, "learning_rate": 2e-3, "warmup": 100, "lr_decay": 0.88, "text_dropout": 1.0,
+        "action_prompt": "neutral", "num_proposals": 5, "sampling_timesteps": 5, "p2": True, "export_training_curves": True,
     },
 }  # fmt: skip
 

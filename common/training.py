@@ -42,6 +42,8 @@ class TrainingState:
     history: list[dict]
     """A row an epoch: epoch, minutes, lr, 3d_train, 3d_pos_train, 3d_pos_valid (mm)."""
     best_error: float
+    num_steps: int = 0
+    """Optimizer steps taken so far."""
 
     @classmethod
     def new(cls, model: DSGDiffu, options: Options) -> "TrainingState":
@@ -59,6 +61,7 @@ class TrainingState:
             "learning_rate": self.learning_rate,
             "history": self.history,
             "best_error": self.best_error,
+            "num_steps": self.num_steps,
             "random_state": torch.get_rng_state(),
             "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -76,6 +79,7 @@ class TrainingState:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.learning_rate, self.best_error = saved["learning_rate"], saved["best_error"]
             self.history, self.epoch = list(saved["history"]), checkpoint.epoch
+            self.num_steps = saved["num_steps"]
             torch.set_rng_state(saved["random_state"])
             if torch.cuda.is_available() and len(saved["cuda_random_states"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(saved["cuda_random_states"])
@@ -92,14 +96,15 @@ def train_epoch(
         DataError: the loss is not a finite number any more.
     """
     model.train()
-    for group in state.optimizer.param_groups:
-        group["lr"] = state.learning_rate
     total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
     for batch in windows.epoch(state.epoch + 1):
         x_2d, x_start = batch.x_2d.to(model.device), batch.x_start.to(model.device)
         loss = model.training_loss(x_2d, x_start, batch.verbs, options.text_dropout)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward(loss.detach())
+        state.num_steps += 1
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
         state.optimizer.step()
         total += loss.detach() * len(x_start)
         count += len(x_start)

@@ -156,6 +156,7 @@ def test_resuming_ends_where_an_undisturbed_run_does(trained, tmp_path):
         theirs["training"]["optimizer"]["state"].values(), ours["training"]["optimizer"]["state"].values(), strict=True
     ):
         assert torch.equal(state["exp_avg_sq"], other["exp_avg_sq"])
+    assert theirs["training"]["num_steps"] == ours["training"]["num_steps"] == 2
     assert torch.equal(theirs["training"]["random_state"], ours["training"]["random_state"])
     without_time = [re.sub(r"time \S+", "", (f / "training_log.txt").read_text()) for f in (trained.folder, run.folder)]
     assert without_time[0] == without_time[1]
@@ -361,3 +362,12 @@ def test_the_public_releases_checkpoints_are_evaluated(tmp_path, capsys):
     del state["module.pose_estimator.head.1.weight"]
     torch.save({**content, "model_pos": state}, folder / "release.bin")
     fails(capsys, 1, "its weights do not fit", lambda: main_gt.main([*argv, "--compat-release"]))
+
+
+def test_warmup_raises_the_rate_step_by_step(tmp_path):
+    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    assert run("--no-eval", "-e", "3", "-b", "324", "--warmup", "10", "-lrd", "0.5", "-lr", "0.001") == 0
+    content = torch.load(run.folder / "last.bin", weights_only=True)["training"]
+    assert content["num_steps"] == 6  # two batches an epoch
+    (group,) = content["optimizer"]["param_groups"]
+    assert group["lr"] == pytest.approx(0.001 * 0.25 * 6 / 10)
