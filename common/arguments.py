@@ -246,7 +246,8 @@ PRESETS = {
         "dataset": "sample", "keypoints": "gt", "checkpoint": "checkpoint/demo", "nolog": True,
         "num_frames": 9, "stride": 9, "batch_size": 9 * 32, "width": 64, "depth": 3,
         "epochs": 20, "learning_rate": 2e-3, "warmup": 100, "lr_decay": 0.88, "text_dropout": 1.0,
-        "action_prompt": "neutral", "num_proposals": 5, "sampling_timesteps": 5, "p2": True, "export_training_curves": True,
+        "action_prompt": "neutral", "num_proposals": 5, "sampling_timesteps": 5, "p2": True,
+        "export_training_curves": True,
     },
 }  # fmt: skip
 

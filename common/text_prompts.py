@@ -117,7 +117,7 @@ class PromptEncoder(nn.Module):
         return self.tower(embeddings)
 
     def project(self, text_tokens: Tensor, verbs: Sequence[str]) -> Tensor:
-        """text_proj, (A, D): the last position, the only one whose feature from the causal tower has seen the whole sentence."""
+        """text_proj, (A, D): the last position, the only one that has seen the whole sentence in the causal tower."""
         return self.proj(text_tokens[:, -1])
 
     @property
