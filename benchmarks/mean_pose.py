@@ -1,0 +1,54 @@
+"""The error of an answer that looks at nothing: the mean training pose. A trained network must be far below it.
+
+python -m benchmarks.mean_pose -d h36m -k gt --data-dir DIR -f 9
+"""
+
+import sys
+
+import numpy as np
+import torch
+
+from common.arguments import H36M_GT, Options, parse_options
+from common.datasets import Dataset, load_dataset
+from common.errors import DataError, UsageError
+from common.evaluation import ErrorTable, average
+from common.metrics import mpjpe, p_mpjpe
+from common.windows import evaluation_starts, window_frames
+
+
+def mean_pose_errors(dataset: Dataset, num_frames: int) -> dict[str, ErrorTable]:
+    """Action -> errors of the mean training pose on the test clips, frames counted as in an evaluation."""
+    pose = torch.from_numpy(np.concatenate([clip.poses_3d for clip in dataset.train]).mean(axis=0))
+    tables = {}
+    for clip in dataset.test:
+        starts = evaluation_starts(clip.num_frames, num_frames)
+        frames = window_frames(clip.num_frames, num_frames, starts).ravel()
+        target = torch.from_numpy(clip.poses_3d[frames])
+        table = tables.setdefault(clip.action_class, ErrorTable())
+        for protocol, error in ((1, mpjpe), (2, p_mpjpe)):
+            table.add(protocol, {"P_Agg": error(pose.expand_as(target), target)[None]}, len(frames))
+    return tables
+
+
+def main(argv=None) -> int:
+    try:
+        options: Options = parse_options(argv, H36M_GT, __doc__)
+        dataset = load_dataset(
+            options.dataset,
+            options.data_dir,
+            options.keypoints,
+            subjects_train=options.subjects_train,
+            subjects_test=options.subjects_test,
+            actions=options.actions,
+        )
+    except (UsageError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    found = average([table.errors for table in mean_pose_errors(dataset, options.num_frames).values()])
+    for protocol, errors in found.items():
+        print(f"mean training pose, Protocol #{protocol}, action-wise average: {errors['P_Agg'][0]:.2f} mm")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
