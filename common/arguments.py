@@ -140,7 +140,7 @@ class Options:
     )  # fmt: skip
 
     gpu: str = _option("0", "-gpu", group="device", metavar="LIST", help="CUDA devices; the CPU where there is none")
-    device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1, mps")
+    device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1")
     precision: str = _option("32", "--precision", group="device", choices=("32", "bf16-mixed"), help="of the network")
     compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
 
@@ -198,6 +198,10 @@ class Options:
             value = getattr(self, name)
             if value < least:
                 raise UsageError(f"{self.flag(name)} is {value}; expected {least} or more")
+        if not self.actions or () in (self.subjects_train, self.subjects_test):
+            raise UsageError("-a, -str and -ste take names by commas; one of them is empty")
+        if self.seed >= 2**32:
+            raise UsageError(f"--seed is {self.seed}; expected less than {2**32}")
         for name in ("subset", "lr_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0 and at most 1")
@@ -277,7 +281,7 @@ def parse_options(argv: Sequence[str] | None, defaults: Options, description: st
         words = dict(entry.metadata)
         flags, group = words.pop("flags"), words.pop("group")
         default = getattr(defaults, entry.name)
-        if default not in (None, (), True, False):
+        if default not in (None, ()) and not isinstance(default, bool):
             shown = ",".join(default) if isinstance(default, tuple) else default
             words["help"] = f"{words['help']} (default: {shown})".strip().replace("%", "%%")
         groups.setdefault(group, parser.add_argument_group(group)).add_argument(*flags, dest=entry.name, **words)

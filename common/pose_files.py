@@ -31,6 +31,11 @@ def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
     """The file's subject -> action -> ... mapping, checked to be one."""
     if not isinstance(tree, dict) or not all(isinstance(actions, dict) for actions in tree.values()):
         raise DataError(f"{path}: {key} is not a dict of subjects, each a dict of actions; make the file anew")
+    for subject, actions in tree.items():
+        if not actions or not all(isinstance(name, str) and name.isprintable() for name in (subject, *actions)):
+            raise DataError(
+                f"{path}: {key} has a subject without actions or a name that is no text; make the file anew"
+            )
     return tree
 
 
@@ -47,10 +52,12 @@ def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) ->
         raise DataError(f"{where} has shape {array.shape}; expected {wanted} {unit}")
     if len(array) == 0:
         raise DataError(f"{where} has no frames; leave it out of the file or out of -a")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
     if not np.isfinite(array).all():
         frame = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"{where} is not a finite number in frame {frame}; mend the file or leave the clip out")
-    return array.astype(np.float32)
+    return array
 
 
 def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:

@@ -1,8 +1,7 @@
 """`--compat-release`: the public release's network, faults and all, and the names in its checkpoints.
 
-The faults, by 1 and 2 (the graph reaches rows 0..J-1 of the flattened batch alone), 3 (the
-tower runs without gradients), 4 (text tiled over the batch), 5 (text_proj read inside "A person"). Nothing else in the
-project reads this file but the place that builds a network.
+The faults: 1 and 2 (the graph reaches rows 0..J-1 of the flattened batch alone), 3 (the tower runs without gradients),
+4 (text tiled over the batch), 5 (text_proj read inside "A person"). The clean network is read without this file.
 """
 
 import re

@@ -27,6 +27,12 @@ from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.training import BEST, LAST, TrainingState, fit
 
+RUN_FILES = (
+    "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
+    "results_*.json", "*_predictions_*.npz",
+)  # fmt: skip
+"""What a run writes into its folder."""
+
 PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 
 
@@ -112,7 +118,9 @@ def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
     trained_on = checkpoint.options.get("keypoints")
     if trained_on not in (None, options.keypoints):
         print(f"note: trained on the 2D input '{trained_on}', run on '{options.keypoints}'")
-    return replace(options, **stored, num_frames=num_frames)
+    options = replace(options, **stored, num_frames=num_frames)
+    options.check()
+    return options
 
 
 def choose_device(options: Options) -> torch.device:
@@ -134,6 +142,8 @@ def choose_device(options: Options) -> torch.device:
         name = f"cuda:{first}"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are known to work")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
@@ -167,6 +177,11 @@ def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | Non
         from common.release_compat import release_tower
 
         return release_tower(checkpoint, path)
+    asked = checkpoint.options.get("text_encoder") if checkpoint else options.text_encoder
+    if asked not in (None, options.text_encoder):  # said before 350 MB are downloaded
+        raise DataError(
+            f"{path} was trained with the text tower '{checkpoint.tower_source}'; give --text-encoder {asked} again"
+        )
     tower = random_text_tower() if options.text_encoder == "random" else load_text_tower(options.clip_weights)
     if checkpoint and checkpoint.tower_fingerprint != tower.fingerprint:
         raise DataError(
@@ -222,7 +237,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     else:
         selection = f"the test subjects {test}, as the field does"
     print(f"the best epoch is chosen on {selection}")
-    if resumed is None:
+    if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
     write_json(folder / "options.json", options.as_data())
     tower = model.prompt_encoder.tower
@@ -247,6 +262,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     state = TrainingState.new(model, options)
     if resumed is not None:
         state.restore(resumed, path)
+        print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
     fit(model, dataset, options, state, checkpoint)
     best = read_checkpoint(folder / BEST, model.skeleton, options.compat_release)
     model.load_trained_state(best.weights)
@@ -257,15 +273,14 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
 
 
 def move_aside(folder: Path) -> None:
-    """A run that the folder already holds is kept, in a folder of its own."""
-    if not (folder / LAST).exists():
+    """A run that the folder already holds is kept, in a folder of its own; files that no run writes stay."""
+    if not any(folder.glob("*.bin")):
         return
     number = next(number for number in range(1, 10**6) if not (folder / f"earlier_{number}").exists())
     earlier = folder / f"earlier_{number}"
     earlier.mkdir()
-    for path in folder.iterdir():
-        if path.is_file():
-            path.rename(earlier / path.name)
+    for path in sorted({path for pattern in RUN_FILES for path in folder.glob(pattern)}):
+        path.rename(earlier / path.name)
     print(f"{folder} held a run already: moved to {earlier} (--resume {LAST} would have gone on with it)")
 
 

@@ -47,12 +47,7 @@ class TrainingState:
 
     @classmethod
     def new(cls, model: DSGDiffu, options: Options) -> "TrainingState":
-        optimizer = AdamW(
-            model.trained_parameters(),
-            lr=options.learning_rate,
-            weight_decay=WEIGHT_DECAY,
-            fused=model.device.type != "mps",
-        )
+        optimizer = AdamW(model.trained_parameters(), lr=options.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
         return cls(optimizer, options.learning_rate, 0, [], math.inf)
 
     def as_data(self) -> dict:
@@ -114,7 +109,7 @@ def train_epoch(
     mean = (total / count).item()
     if not math.isfinite(mean):
         raise DataError(
-            f"the loss of epoch {state.epoch + 1} is {mean}; the last good weights are in {LAST}: lower -lr and go on"
+            f"the loss of epoch {state.epoch + 1} is {mean}; train again with a lower -lr, or with --warmup"
         )
     return mean
 
@@ -149,6 +144,7 @@ def fit(
     sampling = Sampling(
         options.num_frames, 1, 1, options.batch_size, options.action_prompt, seed=options.seed, one_batch=options.debug
     )
+    fps = dataset.description.fps / options.downsample
     writer = None if options.nolog else _tensorboard(options, state.epoch)
     frames = min(windows.batch_windows, windows.num_windows) if options.debug else windows.num_windows
     try:
@@ -166,7 +162,7 @@ def fit(
             state.history.append(row)
             state.epoch = epoch
             state.learning_rate *= options.lr_decay
-            error = row.get("3d_pos_valid", -math.inf)
+            error = row.get("3d_pos_valid", math.inf)
             if error < state.best_error or options.no_eval:
                 state.best_error = error
                 write_checkpoint(folder / BEST, checkpoint(epoch=epoch, training=None))
@@ -180,7 +176,7 @@ def fit(
             if writer is not None:
                 _log_epoch(writer, row)
                 if epoch == 1 or epoch % options.checkpoint_frequency == 0:
-                    _log_picture(writer, model, dataset, sampling, epoch)
+                    _log_picture(writer, model, dataset, sampling, fps, epoch)
             if options.export_training_curves:
                 from common.curves import write_curves
 
@@ -216,7 +212,10 @@ def _spread(clips: list[Clip]) -> list[Clip]:
 def _tensorboard(options: Options, epoch: int):
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(options.log, purge_step=epoch + 1)
+    try:
+        return SummaryWriter(options.log, purge_step=epoch + 1)
+    except OSError as error:
+        raise DataError(f"-l {options.log} cannot be written to ({error.strerror}); name another, or --nolog") from None
 
 
 def _log_epoch(writer, row: dict) -> None:
@@ -230,7 +229,7 @@ def _log_epoch(writer, row: dict) -> None:
             writer.add_scalar(title, row[name], row["epoch"])
 
 
-def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, epoch: int) -> None:
+def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, fps: float, epoch: int) -> None:
     """The first validation clip's first window: input, prediction and truth."""
     from common.rendering import contact_sheet
 
@@ -240,5 +239,5 @@ def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, 
     length = min(clip.num_frames, sampling.num_frames)
     first = replace(clip, **{name: array[frames[0, :length]] for name, array in clip.arrays().items()})
     prediction = samples[0, -1, :, :length].cpu().numpy()
-    picture = contact_sheet(clip_scene(first, prediction, model.skeleton, dataset.description.fps))
+    picture = contact_sheet(clip_scene(first, prediction, model.skeleton, fps))
     writer.add_image("poses", picture, epoch, dataformats="HWC")
