@@ -145,8 +145,21 @@ def clip_hypotheses(
 
 
 def batch_errors(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> dict[int, dict[str, Tensor]]:
-    """protocol -> setting -> (K,), metres; without intrinsics there is no J_Agg."""
+    """protocol -> setting -> (K,), metres; without intrinsics there is no J_Agg.
+
+    One sampling step after another: what is computed on the way takes the memory of one step's hypotheses.
+    """
     target = torch.from_numpy(clip.poses_3d[frames]).to(samples)
+    steps = [_step_errors(clip, frames, step, target, p2) for step in samples.split(1, dim=1)]
+    return {
+        protocol: {setting: torch.cat([step[protocol][setting] for step in steps]) for setting in steps[0][protocol]}
+        for protocol in steps[0]
+    }
+
+
+def _step_errors(
+    clip: Clip, frames: np.ndarray, samples: Tensor, target: Tensor, p2: bool
+) -> dict[int, dict[str, Tensor]]:
     nearest = None
     if clip.camera is not None and clip.camera.intrinsics is not None:
         root = torch.from_numpy(clip.root[frames]).to(samples)[:, None, None, :, None]
