@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from common.arguments import H36M_GT, Options, parse_options
-from common.datasets import Dataset, load_dataset
-from common.errors import DataError, UsageError
+from common.datasets import Dataset
+from common.errors import exit_code
 from common.evaluation import ErrorTable, average
 from common.metrics import mpjpe, p_mpjpe
+from common.runs import dataset_of
 from common.windows import evaluation_starts, window_frames
 
 
@@ -30,24 +31,14 @@ def mean_pose_errors(dataset: Dataset, num_frames: int) -> dict[str, ErrorTable]
     return tables
 
 
-def main(argv=None) -> int:
-    try:
-        options: Options = parse_options(argv, H36M_GT, __doc__)
-        dataset = load_dataset(
-            options.dataset,
-            options.data_dir,
-            options.keypoints,
-            subjects_train=options.subjects_train,
-            subjects_test=options.subjects_test,
-            actions=options.actions,
-        )
-    except (UsageError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    found = average([table.errors for table in mean_pose_errors(dataset, options.num_frames).values()])
+def report(options: Options) -> None:
+    found = average([table.errors for table in mean_pose_errors(dataset_of(options), options.num_frames).values()])
     for protocol, errors in found.items():
         print(f"mean training pose, Protocol #{protocol}, action-wise average: {errors['P_Agg'][0]:.2f} mm")
-    return 0
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: report(parse_options(argv, H36M_GT, __doc__)))
 
 
 if __name__ == "__main__":

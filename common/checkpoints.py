@@ -109,11 +109,36 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
     return checkpoint
 
 
-def _load(path: Path) -> dict:
-    from common.release_compat import inert_globals
+class _Inert:
+    """Stands in for what the release's checkpoints pickle beside their tensors (a numpy RandomState): keeps nothing."""
 
+    def __init__(self, *_args):
+        pass
+
+    def __setstate__(self, _state):
+        pass
+
+
+def _inert_globals() -> list[tuple[type, str]]:
+    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
+    names = (
+        "numpy.random._pickle.__randomstate_ctor",
+        "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random._mt19937.MT19937",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "_codecs.encode",
+    )
+    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
+
+
+def _load(path: Path) -> dict:
     try:
-        with torch.serialization.safe_globals(inert_globals()):
+        with torch.serialization.safe_globals(_inert_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None

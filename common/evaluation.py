@@ -149,27 +149,24 @@ def batch_errors(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> d
 
     One sampling step after another: what is computed on the way takes the memory of one step's hypotheses.
     """
-    target = torch.from_numpy(clip.poses_3d[frames]).to(samples)
-    steps = [_step_errors(clip, frames, step, target, p2) for step in samples.split(1, dim=1)]
-    return {
-        protocol: {setting: torch.cat([step[protocol][setting] for step in steps]) for setting in steps[0][protocol]}
-        for protocol in steps[0]
-    }
 
+    def windows(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array[frames]).to(samples)
 
-def _step_errors(
-    clip: Clip, frames: np.ndarray, samples: Tensor, target: Tensor, p2: bool
-) -> dict[int, dict[str, Tensor]]:
-    nearest = None
-    if clip.camera is not None and clip.camera.intrinsics is not None:
-        root = torch.from_numpy(clip.root[frames]).to(samples)[:, None, None, :, None]
+    target, x_2d = windows(clip.poses_3d), windows(clip.poses_2d)
+    reprojects = clip.camera is not None and clip.camera.intrinsics is not None
+    if reprojects:
+        root = windows(clip.root)[:, None, None, :, None]
         intrinsics = torch.from_numpy(clip.camera.intrinsics).to(samples).expand(len(frames), 9)
-        x_2d = torch.from_numpy(clip.poses_2d[frames]).to(samples)
-        nearest = nearest_reprojection(project_to_2d(samples + root, intrinsics), x_2d)
+
+    found = {protocol: [] for protocol in PROTOCOLS if protocol == 1 or p2}
+    for step in samples.split(1, dim=1):
+        nearest = nearest_reprojection(project_to_2d(step + root, intrinsics), x_2d) if reprojects else None
+        for protocol, of_steps in found.items():
+            of_steps.append(setting_errors(step, target, nearest, align=protocol == 2))
     return {
-        protocol: setting_errors(samples, target, nearest, align=protocol == 2)
-        for protocol in PROTOCOLS
-        if protocol == 1 or p2
+        protocol: {setting: torch.cat([errors[setting] for errors in of_steps]) for setting in of_steps[0]}
+        for protocol, of_steps in found.items()
     }
 
 

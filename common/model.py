@@ -78,27 +78,22 @@ class DSGDiffu(nn.Module):
         hidden = (torch.rand(len(verbs)) < text_dropout).tolist()
         told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, hidden, strict=True)]
         prompts = self.encode(told)
+        return self.diffusion.training_loss(lambda x_t, t: self.denoise(x_2d, x_t, t, prompts), x_start[:, None])
 
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            with self.autocast():
-                return self.denoiser(x_2d, x_t, t, prompts).float()
-
-        return self.diffusion.training_loss(denoise, x_start[:, None])
+    def denoise(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+        """The denoiser in the precision that was asked for: (B, H, F, J, 3) float32."""
+        with self.autocast():
+            return self.denoiser(x_2d, x_t, t, prompts).float()
 
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
         """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
-
-        def denoise(x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
-            with self.autocast():
-                return self.denoiser(x_2d, x_t, t, prompts).float()
-
         if not self.denoiser.rows_are_independent:
             max_tokens = 0
         elif max_tokens is None:
             # What fits a CPU's caches, or fills a GPU, at width 512.
             max_tokens = (4096 if self.device.type == "cpu" else 65536) * 512 // self.denoiser.config.width
-        return sample_hypotheses(denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens)
+        return sample_hypotheses(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The weights without the frozen tower's."""

@@ -60,6 +60,15 @@ def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) ->
     return array
 
 
+def layout_metadata(skeleton: Skeleton) -> dict:
+    """What a 2D file says of its joints: they are the skeleton's, in its order."""
+    return {
+        "layout_name": skeleton.name,
+        "num_joints": skeleton.num_joints,
+        "keypoints_symmetry": [list(skeleton.joints_left), list(skeleton.joints_right)],
+    }
+
+
 def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
     """The 2D joints are in the skeleton's order, as far as the file says."""
     if not isinstance(metadata, dict) or "keypoints_symmetry" not in metadata:

@@ -136,33 +136,6 @@ def release_networks(config, skeleton, parts, tower: TextTower) -> tuple[Release
     return denoiser, ReleasePromptEncoder(parts, tower, config.width)
 
 
-class _Inert:
-    """Stands in for what the release's checkpoints pickle beside their tensors (a numpy RandomState): keeps nothing."""
-
-    def __init__(self, *_args):
-        pass
-
-    def __setstate__(self, _state):
-        pass
-
-
-def inert_globals() -> list[tuple[type, str]]:
-    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
-    names = (
-        "numpy.random._pickle.__randomstate_ctor",
-        "numpy.random._pickle.__bit_generator_ctor",
-        "numpy.random._mt19937.MT19937",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "_codecs.encode",
-    )
-    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
-
-
 def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Checkpoint:
     """A checkpoint that the public release wrote; the shape of its network is read off its tensors.
 

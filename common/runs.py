@@ -17,7 +17,7 @@ from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.errors import DataError, UsageError
+from common.errors import DataError, UsageError, exit_code
 from common.evaluation import Sampling, evaluate, predict_clip
 from common.files import replacing, write_json
 from common.model import DSGDiffu
@@ -39,14 +39,10 @@ PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 def run_script(argv: Sequence[str] | None, defaults: Options, description: str) -> int:
     """Parse, run, and turn a user's mistake into one line; returns the exit code."""
     try:
-        run(parse_options(argv, defaults, description))
-    except (UsageError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code(lambda: run(parse_options(argv, defaults, description)))
     except KeyboardInterrupt:
         print("interrupted; --resume last.bin goes on after the last whole epoch", file=sys.stderr)
         return 130
-    return 0
 
 
 def run(options: Options) -> None:
@@ -64,7 +60,22 @@ def run(options: Options) -> None:
     if options.render:
         check_output(options.viz_output or "none.png")
     make_folder(options.folder)
-    dataset = load_dataset(
+    dataset = dataset_of(options)
+    torch.manual_seed(options.seed)
+    model = build_model(options, description, checkpoint, path)
+    if options.trains:
+        train(model, dataset, options, checkpoint, path)
+    elif options.render:
+        draw(model, dataset, options)
+    elif description.has_truth:
+        measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
+    else:
+        predict(model, dataset.test, options)
+
+
+def dataset_of(options: Options) -> Dataset:
+    """The clips that the options ask for; see `load_dataset`."""
+    return load_dataset(
         options.dataset,
         options.data_dir,
         options.keypoints,
@@ -76,16 +87,6 @@ def run(options: Options) -> None:
         subset=options.subset,
         training=options.trains,
     )
-    torch.manual_seed(options.seed)
-    model = build_model(options, description, checkpoint, path)
-    if options.trains:
-        train(model, dataset, options, checkpoint, path)
-    elif options.render:
-        draw(model, dataset, options)
-    elif description.has_truth:
-        measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
-    else:
-        predict(model, dataset.test, options)
 
 
 def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:

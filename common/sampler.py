@@ -68,12 +68,13 @@ def average_with_mirror(
     `denoise(x_2d, x_t, t, prompts)` is called once, with 2B windows: the windows, then their mirror images; or, not
     `in_one_batch`, once for each half.
     """
-    both = torch.cat([x_2d, mirror(x_2d, skeleton)]), torch.cat([x_t, mirror(x_t, skeleton)]), torch.cat([t, t])
+    image_2d, image_t = mirror(x_2d, skeleton), mirror(x_t, skeleton)
     if in_one_batch:
-        plain, mirrored = denoise(*both, Prompts(*(torch.cat([part, part]) for part in prompts))).chunk(2)
+        twice = Prompts(*(torch.cat([part, part]) for part in prompts))
+        both = denoise(torch.cat([x_2d, image_2d]), torch.cat([x_t, image_t]), torch.cat([t, t]), twice)
+        plain, mirrored = both.chunk(2)
     else:
-        halves = zip(*(part.chunk(2) for part in both), strict=True)
-        plain, mirrored = (denoise(*half, prompts) for half in halves)
+        plain, mirrored = denoise(x_2d, x_t, t, prompts), denoise(image_2d, image_t, t, prompts)
     return (plain + mirror(mirrored, skeleton)) / 2
 
 

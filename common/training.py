@@ -17,11 +17,13 @@ from tqdm import tqdm
 from common.arguments import Options
 from common.checkpoints import Checkpoint, write_checkpoint
 from common.clips import Clip
+from common.curves import write_curves
 from common.datasets import Dataset
 from common.errors import DataError
 from common.evaluation import MM, Sampling, TextCache, clip_hypotheses, evaluate
 from common.files import write_text
 from common.model import DSGDiffu
+from common.rendering import contact_sheet
 from common.scenes import clip_scene
 from common.windows import TrainingWindows
 
@@ -178,8 +180,6 @@ def fit(
                 if epoch == 1 or epoch % options.checkpoint_frequency == 0:
                     _log_picture(writer, model, dataset, sampling, fps, epoch)
             if options.export_training_curves:
-                from common.curves import write_curves
-
                 write_curves(folder / "training_curves.png", state.history)
     finally:
         if writer is not None:
@@ -231,8 +231,6 @@ def _log_epoch(writer, row: dict) -> None:
 
 def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, fps: float, epoch: int) -> None:
     """The first validation clip's first window: input, prediction and truth."""
-    from common.rendering import contact_sheet
-
     model.eval()
     clip = dataset.validation[0]
     frames, samples = next(clip_hypotheses(model, clip, sampling, TextCache(model)))

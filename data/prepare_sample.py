@@ -20,7 +20,6 @@ metres, z up, floor at z = 0, at 50 frames a second; 2D is in pixels, distorted,
 import argparse
 import importlib.util
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +33,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
 from common.camera import Camera, image_coordinates, load_cameras, project_to_2d, world_to_camera  # noqa: E402
+from common.datasets import DATASETS  # noqa: E402
 from common.errors import DataError  # noqa: E402
+from common.npz_files import write_npz  # noqa: E402
+from common.pose_files import layout_metadata  # noqa: E402
 from common.skeleton import H36M  # noqa: E402
+
+SAMPLE = DATASETS["sample"]
 
 # Clip -> action. The first word is the class, and so the word of the text prompt.
 ACTIONS = {
@@ -126,8 +130,6 @@ BODIES = {
 
 # Human3.6M files have 32 slots. Our 17 joints fill the kept ones; a dropped slot repeats a kept neighbour, because in
 # Human3.6M it is a toe, a hand or a second copy of the trunk's joints.
-NUM_SLOTS = 32
-KEPT_SLOTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 DROPPED_SLOTS = {
     4: 3,
     5: 3,
@@ -321,8 +323,8 @@ def place(poses: np.ndarray, cameras: list[Camera], random: np.random.Generator)
 
 def to_slots(poses: np.ndarray) -> np.ndarray:
     """(N, 17, 3) poses in the 32 slots of Human3.6M files: (N, 32, 3)."""
-    slots = np.zeros((len(poses), NUM_SLOTS, 3), dtype=poses.dtype)
-    slots[:, KEPT_SLOTS] = poses
+    slots = np.zeros((len(poses), SAMPLE.num_file_joints, 3), dtype=poses.dtype)
+    slots[:, SAMPLE.kept_joints] = poses
     for slot, neighbour in DROPPED_SLOTS.items():
         slots[:, slot] = slots[:, neighbour]
     return slots
@@ -363,28 +365,11 @@ def build(clips: Path) -> tuple[dict, dict]:
     return positions_3d, positions_2d
 
 
-def save(path: Path, **arrays) -> None:
-    """Write an .npz file in one step, so that a run cut short leaves the old file or none."""
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def write_sample(clips: Path, out: Path) -> tuple[dict, dict]:
     """Write data_3d_sample.npz and data_2d_sample_gt.npz into `out`; returns what `build` does."""
     positions_3d, positions_2d = build(clips)
-    metadata = {
-        "layout_name": "h36m",
-        "num_joints": H36M.num_joints,
-        "keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)],
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    save(out / "data_3d_sample.npz", positions_3d=positions_3d)
-    save(out / "data_2d_sample_gt.npz", positions_2d=positions_2d, metadata=metadata)
+    write_npz(out / "data_3d_sample.npz", positions_3d=positions_3d)
+    write_npz(out / "data_2d_sample_gt.npz", positions_2d=positions_2d, metadata=layout_metadata(SAMPLE.skeleton))
     return positions_3d, positions_2d
 
 

@@ -1,5 +1,6 @@
 """What tests share: small data sets in the field's files, and a network that is small enough to train in seconds."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from common.camera import image_coordinates, load_cameras, project_to_2d, world_to_camera
+from common.datasets import DATASETS
 from common.npz_files import write_npz
+from common.pose_files import layout_metadata
 from common.skeleton import H36M, HUMANEVA15
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +62,7 @@ class Files:
         self.folder, self.dataset = folder, dataset
         if dataset == "h36m":
             self.skeleton, subjects, cameras, num_joints = H36M, ("S1", "S9"), load_cameras("h36m.json"), 32
-            kept = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
+            kept = list(DATASETS["h36m"].kept_joints)
             actions = ("Walking", "Walking 1", "Sitting")
         else:
             self.skeleton, subjects, cameras = HUMANEVA15, ("Train/S1", "Validate/S1"), load_cameras("humaneva.json")
@@ -75,11 +78,7 @@ class Files:
                     views.append(project(poses, camera).astype(np.float32))
                 self.positions_3d[subject][action] = world
                 self.positions_2d[subject][action] = views
-        self.metadata = {
-            "layout_name": "h36m",
-            "num_joints": self.skeleton.num_joints,
-            "keypoints_symmetry": [list(self.skeleton.joints_left), list(self.skeleton.joints_right)],
-        }
+        self.metadata = layout_metadata(self.skeleton)
 
     @property
     def path_3d(self) -> Path:
@@ -110,3 +109,15 @@ def awaken(network: torch.nn.Module) -> torch.nn.Module:
             torch.nn.init.normal_(parameter, std=0.2)
             assert parameter.any(), name
     return network
+
+
+def seeded_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
+    """A release checkpoint's weights by the rule that the golden files have: a name is its own seed."""
+    state = {}
+    for name, shape in shapes.items():
+        random = np.random.RandomState(zlib.crc32(name.encode()))
+        weight = 0.02 * random.standard_normal(shape).astype(np.float32)
+        if len(shape) == 1 and name.endswith(".weight"):
+            weight += 1
+        state[name] = torch.from_numpy(weight)
+    return state

@@ -6,6 +6,7 @@ import pytest
 from common.datasets import DATASETS, load_dataset
 from common.errors import DataError, UsageError
 from common.npz_files import write_npz
+from common.pose_files import layout_metadata
 from common.skeleton import H36M
 from tests.conftest import ROOT, project
 
@@ -88,12 +89,7 @@ def write_custom(folder, **changes):
     poses = np.full((12, 17, 2), 100, np.float32)
     content = {
         "positions_2d": {"street.mp4": {"custom": [poses]}},
-        "metadata": {
-            "layout_name": "h36m",
-            "num_joints": 17,
-            "keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)],
-            "video_metadata": {"street.mp4": {"w": 200, "h": 100}},
-        },
+        "metadata": {**layout_metadata(H36M), "video_metadata": {"street.mp4": {"w": 200, "h": 100}}},
     }
     write_npz(folder / "data_2d_custom_mine.npz", **{**content, **changes})
 
@@ -110,7 +106,7 @@ def test_custom_has_2d_alone(tmp_path):
 
 def test_custom_without_its_size(tmp_path):
     write_custom(tmp_path)
-    write_custom(tmp_path, metadata={"keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)]})
+    write_custom(tmp_path, metadata=layout_metadata(H36M))
     with pytest.raises(DataError, match=r"no w and h for the video 'street\.mp4'"):
         load_dataset("custom", tmp_path, "mine", training=False)
 

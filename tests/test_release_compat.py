@@ -6,7 +6,6 @@ a release checkpoint, with their shapes at the small size. `python -m tests.test
 """
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,10 @@ from common.release_compat import (
     load_release_state,
     translate_state,
 )
-from common.sampler import ddim_sample
-from common.skeleton import H36M, mirror
+from common.sampler import average_with_mirror, ddim_sample
+from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder
+from tests.conftest import seeded_state
 
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 2e-5
@@ -38,22 +38,14 @@ TOWER = TextTowerConfig(width=E, layers=1, heads=4)
 VERBS = ["Walking", "Sitting Down", "Walking"]
 
 
-def seeded_state():
-    """A release checkpoint's weights by the rule that the full-size golden has: a name is its own seed."""
-    state = {}
-    for name, shape in json.loads((GOLDEN / "release_tiny_state.json").read_text()).items():
-        random = np.random.RandomState(zlib.crc32(name.encode()))
-        weight = 0.02 * random.standard_normal(shape).astype(np.float32)
-        if len(shape) == 1 and name.endswith(".weight"):
-            weight += 1
-        state[name] = torch.from_numpy(weight)
-    return state
+def tiny_state():
+    return seeded_state(json.loads((GOLDEN / "release_tiny_state.json").read_text()))
 
 
 def networks(denoiser_class=ReleaseDenoiser, encoder_class=ReleasePromptEncoder):
     denoiser = denoiser_class(CONFIG, H36M, text_width=E)
     encoder = encoder_class(ACTION_PROMPT, TextTower(TOWER), D)
-    load_release_state(seeded_state(), denoiser, encoder)
+    load_release_state(tiny_state(), denoiser, encoder)
     return denoiser.eval(), encoder.eval()
 
 
@@ -86,8 +78,7 @@ def compute(denoiser, encoder, given):
         hook.remove()
 
     def denoise(x_t, t):
-        mirrored = denoiser(mirror(x_2d, H36M), mirror(x_t, H36M), t, prompts)
-        return (denoiser(x_2d, x_t, t, prompts) + mirror(mirrored, H36M)) / 2
+        return average_with_mirror(denoiser, x_2d, x_t, t, prompts, H36M, in_one_batch=False)
 
     found |= prompts._asdict() | {"denoiser_out": out, "loss": (out - given["target"]).norm(dim=-1).mean()}
     found["samples"] = ddim_sample(denoise, GaussianDiffusion(), given["noise"])
@@ -239,7 +230,7 @@ def test_fault_5_text_proj_is_read_where_the_bare_action_ends(release):
 
 
 def test_a_checkpoints_names_are_read(release):
-    state = seeded_state()
+    state = tiny_state()
     in_parallel = {f"module.{name}": tensor for name, tensor in state.items()}
     for theirs, network in zip(translate_state(in_parallel), release, strict=True):
         ours = network.state_dict()

@@ -1,7 +1,6 @@
 """The release's own outputs: `release_compat` computes the same function. Needs the golden files; skipped without."""
 
 import json
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,14 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.protocols import setting_errors
 from common.release_compat import load_release_state, release_networks, translate_state
-from common.sampler import ddim_sample
+from common.sampler import average_with_mirror, ddim_sample
 from common.skeleton import H36M, MPI_INF_3DHP, mirror
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
+from tests.conftest import seeded_state
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden files of the release are not here")
 TOLERANCE = 2e-4
-
-
-def seeded_state(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
-    state = {}
-    for name, shape in shapes.items():
-        random = np.random.RandomState(zlib.crc32(name.encode()))
-        weight = 0.02 * random.standard_normal(shape).astype(np.float32)
-        if len(shape) == 1 and name.endswith(".weight"):
-            weight += 1
-        state[name] = torch.from_numpy(weight)
-    return state
 
 
 @pytest.fixture(scope="module", params=["h36m", "3dhp"])
@@ -124,10 +113,10 @@ def test_samples(case):
     golden, _, denoiser, encoder, verbs, skeleton = case
     x_2d, prompts = tensor(golden["x_2d"]), encoder(verbs)
 
+    assert torch.equal(mirror(x_2d, skeleton), tensor(golden["x_2d_flip"]))
+
     def denoise(x_t, t):
-        plain = denoiser(x_2d, x_t, t, prompts)
-        mirrored = denoiser(tensor(golden["x_2d_flip"]), mirror(x_t, skeleton), t, prompts)
-        return (plain + mirror(mirrored, skeleton)) / 2
+        return average_with_mirror(denoiser, x_2d, x_t, t, prompts, skeleton, in_one_batch=False)
 
     with torch.no_grad():
         samples = ddim_sample(denoise, GaussianDiffusion(), tensor(golden["noise"]))
