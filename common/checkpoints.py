@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from common.denoiser import DenoiserConfig
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from common.files import replacing
 from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
@@ -157,13 +157,28 @@ def _ours(content: dict, path: Path) -> Checkpoint:
         raise DataError(f"{path} has version {content.get('version')}; this code reads {VERSION}: update one of them")
     try:
         values = {entry.name: content[entry.name] for entry in fields(Checkpoint) if entry.name != "tower"}
-        values["network"] = DenoiserConfig(**values["network"])
-        values["skeleton"] = Skeleton(**{name: _tuple(value) for name, value in values["skeleton"].items()})
-        values["prompt_parts"] = tuple(PromptPart(**part) for part in values["prompt_parts"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        values["network"] = _built(DenoiserConfig, values["network"])
+        values["skeleton"] = _built(Skeleton, {name: _tuple(value) for name, value in values["skeleton"].items()})
+        values["prompt_parts"] = tuple(_built(PromptPart, part) for part in values["prompt_parts"])
+        if not all(isinstance(tensor, Tensor) for tensor in values["weights"].values()):
+            raise TypeError("weights that are no tensors")
+        return _built(Checkpoint, values)
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise DataError(f"{path} lacks a part of a checkpoint ({error}); it may be damaged") from None
-    return Checkpoint(**values)
 
 
 def _tuple(value):
     return tuple(value) if isinstance(value, list) else value
+
+
+def _built(kind: type, values: dict):
+    """The dataclass `kind` of the values of a file, whose plain fields are of the types that it declares.
+
+    Raises:
+        TypeError: one is not, or is missing or unknown.
+    """
+    plain = {bool: bool, int: int, float: (float, int), str: str, dict: dict, str | None: (str, type(None))}
+    for entry in fields(kind):
+        if entry.type in plain and entry.name in values and not isinstance(values[entry.name], plain[entry.type]):
+            raise TypeError(f"{entry.name} is a {type(values[entry.name]).__name__}")
+    return kind(**values)

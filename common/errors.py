@@ -23,4 +23,9 @@ def exit_code(work: Callable[[], None]) -> int:
     except (UsageError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:  # what the system refuses: a name too long, no permission, no space
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; name another file or folder", file=sys.stderr)
+        return DataError.exit_code
     return 0

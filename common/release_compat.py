@@ -166,7 +166,7 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
         network=DenoiserConfig(num_frames, width, depth),
         skeleton=skeleton,
         prompt_parts=parts,
-        num_timesteps=len(state.get("module.betas", range(1000))),
+        num_timesteps=len(next((state[name] for name in ("module.betas", "betas") if name in state), range(1000))),
         scale=1.0,
         weights=weights,
         tower_fingerprint="",

@@ -4,6 +4,7 @@ Wherever errors are shown it says which settings are oracles, whether the networ
 subjects the checkpoint was chosen: numbers that differ in these are not comparable.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]
     if options.text_encoder == "random":
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
     lines.append(f"Checkpoint chosen on: {selection}")
+    if options.debug:
+        lines.append("--debug: the first batch of every clip alone, not a result")
     return lines
 
 
@@ -157,17 +160,33 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
     }
 
 
-def file_stem(options: Options) -> str:
-    """H and K, and what else tells two evaluations of a folder apart."""
-    neutral = "_neutral" if options.action_prompt == "neutral" else ""
-    return f"H{options.num_proposals}_K{options.sampling_timesteps}{neutral}"
+def file_stem(options: Options, network_frames: int) -> str:
+    """H and K, and what else tells two evaluations of one network apart, so that neither overwrites the other.
+
+    Args:
+        options: of the evaluation.
+        network_frames: the longest window that the network takes, and the usual one.
+    """
+    narrower = {
+        "neutral": options.action_prompt == "neutral",
+        f"f{options.num_frames}": options.num_frames != network_frames,
+        "-".join(options.actions): options.actions != ("*",),
+        f"every{options.downsample}": options.downsample != 1,
+        "debug": options.debug,
+    }
+    stem = [
+        f"H{options.num_proposals}_K{options.sampling_timesteps}",
+        *(name for name, asked in narrower.items() if asked),
+    ]
+    return re.sub(r"[^\w.-]", "-", "_".join(stem))[:150]
 
 
 def write_results(
-    folder: Path, evaluation: Evaluation, options: Options, checkpoint: str, epoch: int, selection: str
+    evaluation: Evaluation, options: Options, network_frames: int, checkpoint: str, epoch: int, selection: str
 ) -> list[Path]:
-    """Write the log and the JSON; returns their paths."""
-    stem = file_stem(options)
+    """Write the log and the JSON into the run's folder; returns their paths."""
+    stem = file_stem(options, network_frames)
+    folder = options.folder
     log, data = folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json"
     write_text(log, log_lines(evaluation, options, selection))
     write_json(data, as_data(evaluation, options, checkpoint, epoch, selection))

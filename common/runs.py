@@ -1,8 +1,10 @@
 """A run from its options to its files: what main.py, main_gt.py and their like have in common."""
 
+import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,18 +61,18 @@ def run(options: Options) -> None:
         options = network_of(checkpoint, options, path)
     if options.render:
         check_output(options.viz_output or "none.png")
-    make_folder(options.folder)
-    dataset = dataset_of(options)
-    torch.manual_seed(options.seed)
-    model = build_model(options, description, checkpoint, path)
-    if options.trains:
-        train(model, dataset, options, checkpoint, path)
-    elif options.render:
-        draw(model, dataset, options)
-    elif description.has_truth:
-        measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
-    else:
-        predict(model, dataset.test, options)
+    with run_folder(options.folder):
+        dataset = dataset_of(options)
+        torch.manual_seed(options.seed)
+        model = build_model(options, description, checkpoint, path)
+        if options.trains:
+            train(model, dataset, options, checkpoint, path)
+        elif options.render:
+            draw(model, dataset, options)
+        elif description.has_truth:
+            measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
+        else:
+            predict(model, dataset.test, options)
 
 
 def dataset_of(options: Options) -> Dataset:
@@ -153,12 +155,14 @@ def choose_device(options: Options) -> torch.device:
     return device
 
 
-def make_folder(folder: Path) -> None:
-    """Make the run's folder, and see at once that it can be written to.
+@contextlib.contextmanager
+def run_folder(folder: Path) -> Iterator[None]:
+    """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
 
     Raises:
-        DataError: it cannot.
+        DataError: it cannot be written to.
     """
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.probe"
@@ -166,6 +170,11 @@ def make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise DataError(f"-c {folder} cannot be written to ({error.strerror}); name another folder") from None
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | None) -> TextTower:
@@ -209,18 +218,20 @@ def build_model(
     parts = checkpoint.prompt_parts if checkpoint else description.prompt_parts
     diffusion = GaussianDiffusion(options.timestep, options.scale)
     precision = PRECISIONS[options.precision]
-    if options.compat_release:
-        from common.release_compat import release_networks
+    try:
+        if options.compat_release:
+            from common.release_compat import release_networks
 
-        model = DSGDiffu(*release_networks(config, description.skeleton, parts, tower), diffusion, precision)
-    else:
-        model = DSGDiffu.build(config, description.skeleton, parts, tower, diffusion, precision)
-    if checkpoint:
-        try:
+            model = DSGDiffu(*release_networks(config, description.skeleton, parts, tower), diffusion, precision)
+        else:
+            model = DSGDiffu.build(config, description.skeleton, parts, tower, diffusion, precision)
+        if checkpoint:
             model.load_trained_state(checkpoint.weights)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-            raise DataError(f"{path}: its weights do not fit its own description ({reason})") from None
+    except (RuntimeError, ValueError) as error:
+        if checkpoint is None:
+            raise
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise DataError(f"{path}: its weights do not fit its own description ({reason})") from None
     if options.compile:
         model.denoiser.compile()
     return model.to(device)
@@ -241,7 +252,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
     write_json(folder / "options.json", options.as_data())
-    tower = model.prompt_encoder.tower
+    tower, compat = model.prompt_encoder.tower, options.compat_release
 
     def checkpoint(epoch: int, training: dict | None) -> Checkpoint:
         return Checkpoint(
@@ -253,7 +264,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             weights=model.trained_state(),
             tower_fingerprint=tower.fingerprint,
             tower_source=tower.source,
-            compat_release=options.compat_release,
+            compat_release=compat,
             options=options.as_data(),
             selection=selection,
             epoch=epoch,
@@ -264,8 +275,12 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     if resumed is not None:
         state.restore(resumed, path)
         print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
+        if (folder / BEST).is_file() and read_checkpoint(folder / BEST, model.skeleton, compat).epoch > state.epoch:
+            later = unused(folder, "later_best_{}.bin")
+            (folder / BEST).rename(later)
+            print(f"{folder / BEST} is of a later epoch, which this run will not have: moved to {later}")
     fit(model, dataset, options, state, checkpoint)
-    best = read_checkpoint(folder / BEST, model.skeleton, options.compat_release)
+    best = read_checkpoint(folder / BEST, model.skeleton, compat)
     model.load_trained_state(best.weights)
     measure(model, dataset.test, options, selection, folder / BEST, best.epoch)
     scene_file = folder / "prediction.png"
@@ -277,12 +292,16 @@ def move_aside(folder: Path) -> None:
     """A run that the folder already holds is kept, in a folder of its own; files that no run writes stay."""
     if not any(folder.glob("*.bin")):
         return
-    number = next(number for number in range(1, 10**6) if not (folder / f"earlier_{number}").exists())
-    earlier = folder / f"earlier_{number}"
+    earlier = unused(folder, "earlier_{}")
     earlier.mkdir()
     for path in sorted({path for pattern in RUN_FILES for path in folder.glob(pattern)}):
         path.rename(earlier / path.name)
     print(f"{folder} held a run already: moved to {earlier} (--resume {LAST} would have gone on with it)")
+
+
+def unused(folder: Path, pattern: str) -> Path:
+    """The first of the pattern's numbered names that the folder does not hold."""
+    return next(path for number in itertools.count(1) if not (path := folder / pattern.format(number)).exists())
 
 
 def sampling_of(options: Options) -> Sampling:
@@ -306,7 +325,7 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
         f"{found.num_frames} frames in {found.seconds:.0f} s\n"
     )
     print(report(found, options, selection))
-    for written in write_results(options.folder, found, options, str(path), epoch, selection):
+    for written in write_results(found, options, model.denoiser.config.num_frames, str(path), epoch, selection):
         print(f"wrote {written}")
 
 
@@ -318,7 +337,7 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
         deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
         spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)
-    path = options.folder / f"{options.dataset}_predictions_{file_stem(options)}.npz"
+    path = options.folder / f"{options.dataset}_predictions_{file_stem(options, model.denoiser.config.num_frames)}.npz"
     write_npz(
         path,
         positions_3d=poses,

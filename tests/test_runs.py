@@ -94,7 +94,7 @@ def test_the_log_and_the_json_say_the_same_and_what_the_numbers_are(trained):
 
 def test_evaluation_options(run):
     assert run("--evaluate", "best_epoch_1_1.bin", "--p2", "-a", "Walk", "--by-subject", "--downsample", "2") == 0
-    found = run.results("H1_K1")
+    found = run.results("H1_K1_Walk_every2")
     assert list(found["subjects"]) == ["S9"]
     assert list(found["subjects"]["S9"]["actions"]) == ["Walking"]
     assert found["average"].keys() == {"protocol_1", "protocol_2"}
@@ -121,7 +121,19 @@ def test_the_neutral_prompt_is_another_answer_in_a_file_of_its_own(run, capsys):
 
 def test_shorter_windows(run):
     assert run("--evaluate", "best_epoch_1_1.bin", "-f", "1", "-s", "1", "-b", "4") == 0
-    assert run.results("H1_K1")["frames"] == 4 * (20 + 21 + 22)
+    assert run.results("H1_K1_f1")["frames"] == 4 * (20 + 21 + 22)
+
+
+def test_what_was_measured_is_in_the_files_names(run):
+    every = ["--evaluate", "last.bin", "-f", "9"]
+    assert run(*every) == run(*every, "-a", "Walk", "-f", "3") == run(*every, "--downsample", "2", "--debug") == 0
+    names = {path.name for path in run.folder.glob("*_H1_K1*")}
+    stems = ("H1_K1", "H1_K1_f3_Walk", "H1_K1_every2_debug")
+    assert names == {
+        f"{kind}_{stem}.{end}" for stem in stems for kind, end in (("results", "json"), ("h36m_test_log", "txt"))
+    }
+    assert any("--debug" in note and "not a result" in note for note in run.results("H1_K1_every2_debug")["notes"])
+    assert not any("--debug" in note for note in run.results("H1_K1")["notes"])
 
 
 def test_the_text_is_encoded_once_per_action_in_an_evaluation(run, monkeypatch):
@@ -308,6 +320,31 @@ class Evil:
         return os.mkdir, (str(self.marker),)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("weights", [1, 2]),
+        ("weights", {"denoiser.embedding.weight": "text"}),
+        ("options", None),
+        ("scale", "1"),
+        ("epoch", "2"),
+        ("selection", 3),
+        ("network", {"num_frames": 9, "width": 12, "depth": 2, "dropout": 0.0}),
+        ("network", {"num_frames": 9.5, "width": 16, "depth": 2, "dropout": 0.0}),
+        ("network", 7),
+        ("skeleton", {"name": "h36m"}),
+        ("skeleton", []),
+        ("prompt_parts", [{"name": "verb", "text": 5, "num_learned": 1, "num_static": 2}]),
+        ("prompt_parts", [{"name": "verb", "text": None, "num_learned": 1, "num_static": 2}]),
+        ("prompt_parts", [{"name": "verb", "text": None, "num_learned": -1, "num_static": 78}]),
+    ],
+)
+def test_a_checkpoint_with_an_odd_part_is_refused(run, capsys, part, value):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    torch.save({**content, part: value}, run.folder / "odd.bin")
+    fails(capsys, 1, "odd.bin", lambda: run("--evaluate", "odd.bin"))
+
+
 def test_a_checkpoint_runs_no_code(run, tmp_path, capsys):
     torch.save({"format": "DSGDiffu checkpoint", "model": Evil(tmp_path / "marker")}, run.folder / "evil.bin")
     fails(capsys, 1, "holds more than tensors", lambda: run("--evaluate", "evil.bin"))
@@ -343,9 +380,13 @@ def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, capsys):
         (1, "nowhere.*not found; data/README.md", [*base, "--data-dir", str(tmp_path / "nowhere")]),
         (1, "cannot be written to", [*base, "-c", str(blocker / "run")]),
         (1, "no such file", [*no_clip, "--clip-weights", str(tmp_path / "absent.pt")]),
+        (1, "File name too long", [*base, "-k", "n" * 300]),
+        (1, "File name too long", [*base, "--evaluate", "n" * 300]),
+        (1, "File name too long", [*no_clip, "--clip-weights", "n" * 300]),
+        (1, "cannot be written to", [*base, "-c", str(tmp_path / ("n" * 300))]),
     ):
         fails(capsys, code, expected, lambda argv=argv: main_gt.main(argv))
-    assert not folder.exists() or list(folder.iterdir()) == []
+        assert not folder.exists()
 
 
 def test_a_users_mistake_shows_no_traceback():
@@ -379,6 +420,16 @@ def test_a_resumed_run_looks_for_the_best_epoch_after_no_eval_too(tmp_path):
     assert run("--no-eval") == 0
     assert run("--resume", "last.bin", "-e", "2") == 0
     assert run.results("H1_K1")["epoch"] == 2
+
+
+def test_going_on_from_an_older_epoch_leaves_a_later_best_aside(run, capsys):
+    for name in ("best_epoch_1_1.bin", "last.bin"):
+        content = torch.load(run.folder / name, weights_only=True)
+        torch.save({**content, "epoch": 2}, run.folder / name)
+    assert run("--resume", "epoch_1.bin", "-e", "2") == 0
+    assert "is of a later epoch" in capsys.readouterr().out
+    assert torch.load(run.folder / "later_best_1.bin", weights_only=True)["epoch"] == 2
+    assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["epoch"] == 2
 
 
 def test_only_a_runs_own_files_are_moved_aside(tmp_path):

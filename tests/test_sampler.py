@@ -77,6 +77,21 @@ def test_chunks_do_not_show(network):
     torch.testing.assert_close(sample(network, 0), whole, atol=1e-5, rtol=1e-5)
 
 
+def test_no_chunk_is_larger_than_asked_for_however_many_hypotheses(network):
+    _, x_2d, prompts, _ = network
+    max_tokens, tokens = 2 * 5 * 17 * 3, []
+
+    def denoise(x_2d, x_t, t, prompts):
+        tokens.append(x_t[..., 0].numel())
+        return 0.5 * x_t
+
+    for num_hypotheses in (1, 40):
+        noise = torch.randn(2, 3, num_hypotheses, 5, 17, 3)
+        sample_hypotheses(denoise, GaussianDiffusion(), x_2d, prompts, noise, H36M, max_tokens)
+    assert max(tokens) == max_tokens
+    assert sum(tokens) == 2 * 2 * 3 * (1 + 40) * 5 * 17
+
+
 def test_a_window_is_answered_alone(network):
     torch.testing.assert_close(sample(network, 10**9, slice(1, 2))[0], sample(network, 10**9)[1], atol=1e-5, rtol=1e-5)
 
