@@ -376,7 +376,7 @@ def _read_folder(path: Path) -> _Found:
 
 
 def _progress(files: list[Path], path: Path) -> Iterable[Path]:
-    return tqdm(files, desc=path.name, unit="frame", leave=False, disable=len(files) < 1000)
+    return tqdm(files, desc=path.name, unit="frame", leave=False, disable=None)
 
 
 # --- npz ---

@@ -101,7 +101,7 @@ def prepare_tree(options: argparse.Namespace, description: DatasetDescription, o
     counts: dict[str, list[int]] = {}
     views = [(subject, action, path) for (subject, action), paths in clips.items() for path in paths]
     layouts = set()
-    for subject, action, path in tqdm(views, unit="clip", leave=False):
+    for subject, action, path in tqdm(views, unit="clip", leave=False, disable=None):
         track = read_keypoint_track(path, layout=options.layout, num_frames=lengths.get((subject, action)))
         positions.setdefault(subject, {}).setdefault(action, []).append(track.points)
         confidences.setdefault(subject, {}).setdefault(action, []).append(track.confidences)
