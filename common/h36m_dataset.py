@@ -38,35 +38,58 @@ def read_h36m_format(description: DatasetDescription, folder: Path, keypoints: s
         if subject not in tree_2d:
             raise DataError(f"{path_2d} has no subject '{subject}', which {path_3d.name} has; use files of one source")
         actions_3d, actions_2d = tree_3d[subject], tree_2d[subject]
-        views = cameras.get(subject.split("/")[-1])
-        if views is None:
-            raise DataError(f"{path_3d}: no camera is known for subject '{subject}'; known: {', '.join(cameras)}")
-        for absent, path, other in (
-            (actions_3d.keys() - actions_2d.keys(), path_2d, path_3d),
-            (actions_2d.keys() - actions_3d.keys(), path_3d, path_2d),
-        ):
-            if absent:
-                raise DataError(
-                    f"{path}: {subject} has no action '{min(absent)}', which {other.name} has; use files of one source"
-                )
+        views = subject_cameras(cameras, subject, path_3d)
+        for message in one_sided_actions(subject, actions_3d, actions_2d, path_3d, path_2d):
+            raise DataError(message)
         clips[subject] = {}
         for action, world in actions_3d.items():
             name = f"{subject} {action}"
-            world = check_array(world, f"{path_3d}: {name}", (-1, description.num_file_joints, 3), "metres")
-            world = world[:, description.kept_joints].astype(np.float64)
-            check_size(world - world[:, None, description.skeleton.root], f"{path_3d}: {name}")
-            pixels = actions_2d[action]
-            if not isinstance(pixels, (list, tuple, np.ndarray)) or len(pixels) != len(views):
-                found = f"{len(pixels)} cameras" if hasattr(pixels, "__len__") else type(pixels).__name__
-                raise DataError(f"{path_2d}: {name} has {found}; expected a list over {len(views)} cameras")
+            world = check_world(description, world, f"{path_3d}: {name}")
+            pixels = check_views(actions_2d[action], len(views), f"{path_2d}: {name}")
             clips[subject][action] = [
-                _clip(description.skeleton, subject, action, camera, world, of_camera, path_2d)
+                view_clip(description.skeleton, subject, action, camera, world, of_camera, path_2d)
                 for camera, of_camera in zip(views, pixels, strict=True)
             ]
     return clips
 
 
-def _clip(
+def subject_cameras(cameras: dict[str, list[Camera]], subject: str, path: Path) -> list[Camera]:
+    """The subject's cameras; HumanEva's subjects have a prefix, such as Train/S1."""
+    views = cameras.get(subject.split("/")[-1])
+    if views is None:
+        raise DataError(f"{path}: no camera is known for subject '{subject}'; known: {', '.join(cameras)}")
+    return views
+
+
+def one_sided_actions(subject: str, actions_3d: dict, actions_2d: dict, path_3d: Path, path_2d: Path) -> list[str]:
+    """A line for each action that one of the two files has and the other has not."""
+    return [
+        f"{path}: {subject} has no action '{action}', which {other.name} has; use files of one source"
+        for absent, path, other in (
+            (actions_3d.keys() - actions_2d.keys(), path_2d, path_3d),
+            (actions_2d.keys() - actions_3d.keys(), path_3d, path_2d),
+        )
+        for action in sorted(absent)
+    ]
+
+
+def check_world(description: DatasetDescription, world: object, where: str) -> np.ndarray:
+    """One action's 3D as the skeleton's joints, (N, J, 3) float64, world, metres."""
+    world = check_array(world, where, (-1, description.num_file_joints, 3), "metres")
+    world = world[:, description.kept_joints].astype(np.float64)
+    check_size(world - world[:, None, description.skeleton.root], where)
+    return world
+
+
+def check_views(pixels: object, num_views: int, where: str) -> list:
+    """One action's 2D, a list over cameras."""
+    if not isinstance(pixels, (list, tuple, np.ndarray)) or len(pixels) != num_views:
+        found = f"{len(pixels)} cameras" if hasattr(pixels, "__len__") else type(pixels).__name__
+        raise DataError(f"{where} has {found}; expected a list over {num_views} cameras")
+    return list(pixels)
+
+
+def view_clip(
     skeleton: Skeleton, subject: str, action: str, camera: Camera, world: np.ndarray, pixels: object, path_2d: Path
 ) -> Clip:
     """One view: world (N, J, 3) metres and its pixels (>=N, J, 2)."""
