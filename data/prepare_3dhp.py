@@ -352,7 +352,7 @@ def main(argv=None) -> int:
         "--annotation",
         choices=ANNOTATIONS,
         default="annot3",
-        help="which poses: annot3, which agree with the 2D, or univ_annot3, which published numbers are on",
+        help="which poses: annot3, which agree with the 2D, or univ_annot3, scaled to one skeleton, as P-STMO uses",
     )
     options = parser.parse_args(argv)
     return exit_code(lambda: prepare(list(map(Path, options.downloads)), Path(options.out), options.annotation))
