@@ -102,3 +102,19 @@ def project_to_2d(points: Tensor, intrinsics: Tensor) -> Tensor:
     radial_factor = 1 + (radial * torch.cat([r2, r2**2, r2**3], dim=-1)).sum(-1, keepdim=True)
     tangential_factor = (tangential * xy).sum(-1, keepdim=True)
     return focal * (xy * (radial_factor + tangential_factor) + tangential * r2) + centre
+
+
+def world_to_image(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+    """The whole camera: world to pixels, distorted.
+
+    Args:
+        points: (..., 3), world, metres.
+        camera: one whose intrinsics are known.
+
+    Returns:
+        (..., 2) pixels, and (...) the distances ahead of the camera, metres.
+    """
+    seen = world_to_camera(points, camera)
+    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float64))
+    screen = project_to_2d(torch.from_numpy(seen)[None], intrinsics[None])[0].numpy()
+    return image_coordinates(screen, camera.width, camera.height), seen[..., 2]

@@ -25,14 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, Slerp
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
-from common.camera import Camera, image_coordinates, load_cameras, project_to_2d, world_to_camera  # noqa: E402
+from common.camera import Camera, load_cameras, world_to_image  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.errors import DataError  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
@@ -266,14 +265,6 @@ def split_frames(num_frames: int, loops: bool) -> tuple[slice, slice] | None:
     return slice(0, num_train), slice(end - num_test, end)
 
 
-def project(poses: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """(..., 3) world, metres -> pixels (..., 2), distorted, and the distance ahead of the camera (...), metres."""
-    points = world_to_camera(poses, camera)
-    intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float64))
-    screen = project_to_2d(torch.from_numpy(points)[None], intrinsics[None])[0].numpy()
-    return image_coordinates(screen, camera.width, camera.height), points[..., 2]
-
-
 def look_at_point(cameras: list[Camera]) -> np.ndarray:
     """(2,) the floor position, metres, that the cameras' optical axes pass closest to, seen from above."""
     system, target = np.zeros((2, 2)), np.zeros(2)
@@ -289,7 +280,7 @@ def look_at_point(cameras: list[Camera]) -> np.ndarray:
 def is_in_view(poses: np.ndarray, cameras: list[Camera]) -> bool:
     """Whether all joints of (N, 17, 3) world poses are inside every image, IMAGE_MARGIN from its border."""
     for camera in cameras:
-        pixels, depth = project(poses, camera)
+        pixels, depth = world_to_image(poses, camera)
         size = np.array([camera.width, camera.height])
         inside = (pixels > IMAGE_MARGIN) & (pixels < size - IMAGE_MARGIN)
         if not (inside.all() and (depth > 1).all()):
@@ -360,7 +351,7 @@ def build(clips: Path) -> tuple[dict, dict]:
             placed = place(poses[frames], cameras[subject], random).astype(np.float32)
             positions_3d[subject][action] = to_slots(placed)
             positions_2d[subject][action] = [
-                project(placed.astype(np.float64), camera)[0].astype(np.float32) for camera in cameras[subject]
+                world_to_image(placed.astype(np.float64), camera)[0].astype(np.float32) for camera in cameras[subject]
             ]
     return positions_3d, positions_2d
 

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from common.camera import (
     camera_to_world,
     image_coordinates,
     load_cameras,
     normalize_screen_coordinates,
-    project_to_2d,
     world_to_camera,
+    world_to_image,
 )
 from common.npz_files import read_npz
 
@@ -36,7 +35,6 @@ def test_projects_the_sample_onto_its_pixels():
     world = read_npz(DATA / "data_3d_sample.npz")["positions_3d"]["S9"]["Walking"][:, KEPT].astype(np.float64)
     pixels = read_npz(DATA / "data_2d_sample_gt.npz")["positions_2d"]["S9"]["Walking"]
     for camera, expected in zip(load_cameras("h36m.json")["S9"], pixels, strict=True):
-        points = torch.from_numpy(world_to_camera(world, camera))
-        intrinsics = torch.from_numpy(camera.intrinsics).double().expand(len(points), 9)
-        screen = project_to_2d(points, intrinsics).numpy()
-        assert np.abs(image_coordinates(screen, camera.width, camera.height) - expected).max() < 0.01
+        projected, ahead = world_to_image(world, camera)
+        assert np.abs(projected - expected).max() < 0.01
+        np.testing.assert_array_equal(ahead, world_to_camera(world, camera)[..., 2])

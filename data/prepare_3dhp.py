@@ -1,0 +1,362 @@
+"""Make data_train_3dhp_ori.npz and data_test_3dhp_ori.npz from MPI-INF-3DHP as downloaded.
+
+    python data/prepare_3dhp.py DOWNLOAD [DOWNLOAD ...] [--annotation annot3|univ_annot3] [--out DIR]
+
+A DOWNLOAD is a folder that holds S1 ... S8 (of get_dataset.sh) or TS1 ... TS6 (of get_testset.sh; the folders
+mpi_inf_3dhp_test_set around them are looked into). Only S*/Seq*/annot.mat, S*/Seq*/camera.calibration and
+TS*/annot_data.mat are read, no images. Whatever part of the data set is there is converted, and a line says what is
+not. A run that was interrupted goes on where it was.
+
+annot3 is the pose as it was, in millimetres in the camera's space, and lands on the 2D annotations when projected.
+univ_annot3 is that pose scaled to a skeleton of one height for all; it does not. Each file says which one it holds.
+
+How far annot3 lands from annot2 is printed for every sequence: hundredths of a pixel mean that joints, cameras and
+units are what this script takes them for.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
+
+from common.errors import DataError, UsageError, exit_code  # noqa: E402
+from common.mat_files import read_mat  # noqa: E402
+from common.npz_files import write_npz  # noqa: E402
+from common.pose_files import check_array  # noqa: E402
+from common.preparation import SequenceCache  # noqa: E402
+from common.skeleton import MPI_INF_3DHP  # noqa: E402
+
+ANNOTATIONS = ("annot3", "univ_annot3")
+TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
+
+# The cameras that published training sets use, VNect's: numbers in the data set, 0 to 13. Source: mpii_get_camera_set.m
+# of the data set's tools.
+CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
+# Training annotations have 28 joints; these are our 17, in our order. Source: mpii_get_joint_set.m ('relevant').
+NUM_FILE_JOINTS = 28
+JOINTS = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+
+# Sequence -> frames of video, and frames a second. Source: mpii_get_sequence_info.m. For S3 and S5 it assigns 50 before
+# the first `case`; their sequences last the same four minutes as all others only at that rate.
+SEQUENCES = {
+    "S1/Seq1": (6416, 25),
+    "S1/Seq2": (12430, 50),
+    "S2/Seq1": (6502, 25),
+    "S2/Seq2": (6081, 25),
+    "S3/Seq1": (12488, 50),
+    "S3/Seq2": (12283, 50),
+    "S4/Seq1": (6171, 25),
+    "S4/Seq2": (6675, 25),
+    "S5/Seq1": (12820, 50),
+    "S5/Seq2": (12312, 50),
+    "S6/Seq1": (6188, 25),
+    "S6/Seq2": (6145, 25),
+    "S7/Seq1": (6239, 25),
+    "S7/Seq2": (6320, 25),
+    "S8/Seq1": (6468, 25),
+    "S8/Seq2": (6054, 25),
+}
+TEST_SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
+TEST_FOLDERS = (".", "mpi_inf_3dhp_test_set", "mpi_inf_3dhp_test_set/mpi_inf_3dhp_test_set")
+NUM_ACTIVITIES = 7
+
+GOOD_RESIDUAL = 5.0
+"""Pixels: where annot3 lands farther than that from annot2, on average, something is not as it should be."""
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """A camera without distortion: pixel = focal * (x, y) / z + centre."""
+
+    focal: np.ndarray
+    """(2,) pixels."""
+    centre: np.ndarray
+    """(2,) pixels."""
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) camera space -> (..., 2) pixels."""
+        return points[..., :2] / points[..., 2:] * self.focal + self.centre
+
+
+def camera_of_test_sequence(sequence: str) -> Pinhole:
+    """The camera of a test sequence. Source: the calibration that comes with the test set."""
+    if sequence in ("TS5", "TS6"):
+        size, focal_mm, offset_mm, pixel_aspect = (1920, 1080), 8.770747185, (-0.104908645, 0.104899704), 0.993236
+    else:
+        size, focal_mm, offset_mm, pixel_aspect = (2048, 2048), 7.32506, (-0.0322884, 0.0929296), 1.0
+    pixels_per_mm = size[0] / 10  # the sensor is 10 mm wide
+    return Pinhole(
+        focal=focal_mm * pixels_per_mm * np.array([1.0, pixel_aspect]),
+        centre=np.array(offset_mm) * pixels_per_mm + np.array(size) / 2,
+    )
+
+
+def fit_camera(points: np.ndarray, pixels: np.ndarray) -> Pinhole:
+    """The camera that projects points (N, 3) to pixels (N, 2) best, by least squares; N at least 2, all ahead of it."""
+    slopes = points[:, :2] / points[:, 2:]
+    lines = [
+        np.linalg.lstsq(np.stack([slopes[:, axis], np.ones(len(slopes))], axis=1), pixels[:, axis], rcond=None)[0]
+        for axis in (0, 1)
+    ]
+    return Pinhole(focal=np.array([line[0] for line in lines]), centre=np.array([line[1] for line in lines]))
+
+
+def read_calibration(path: Path) -> dict[int, Pinhole]:
+    """The cameras of a sequence's camera.calibration: number -> camera.
+
+    A line "name", then lines of which "intrinsic" has 16 numbers, a 4x4 matrix row by row, in pixels.
+
+    Raises:
+        DataError: the file is not of that form.
+    """
+    cameras, name = {}, None
+    try:
+        for line in path.read_text(encoding="ascii").splitlines():
+            key, *values = line.split() or [""]
+            if key == "name":
+                (name,) = map(int, values)
+            elif key == "intrinsic":
+                matrix = np.array(values, dtype=np.float64).reshape(4, 4)
+                cameras[name] = Pinhole(focal=matrix[[0, 1], [0, 1]], centre=matrix[:2, 2])
+        if not cameras or None in cameras:
+            raise ValueError("no camera in it")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no camera calibration ({error}); get it again, or move it away") from None
+    return cameras
+
+
+def landing_errors(points: np.ndarray, pixels: np.ndarray, camera: Pinhole) -> np.ndarray:
+    """Distances in pixels between the projected points (N, 17, 3) and pixels (N, 17, 2): (N, 17), NaN behind it."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distances = np.linalg.norm(camera.project(points) - pixels, axis=-1)
+    return np.where(points[..., 2] > 0, distances, np.nan)
+
+
+def find_training(downloads: list[Path]) -> dict[str, Path]:
+    """Sequence -> its annot.mat, for those that are there."""
+    return _find(downloads, ["."], {sequence: f"{sequence}/annot.mat" for sequence in SEQUENCES})
+
+
+def find_test(downloads: list[Path]) -> dict[str, Path]:
+    """Sequence -> its annot_data.mat, for those that are there."""
+    return _find(downloads, TEST_FOLDERS, {sequence: f"{sequence}/annot_data.mat" for sequence in TEST_SEQUENCES})
+
+
+def _find(downloads: list[Path], folders, files: dict[str, str]) -> dict[str, Path]:
+    found = {}
+    for name, file in files.items():
+        places = [download / folder / file for download in downloads for folder in folders]
+        here = next((place for place in places if place.is_file()), None)
+        if here is not None:
+            found[name] = here
+    return found
+
+
+def convert_training(path: Path, sequence: str, annotation: str) -> dict:
+    """A training sequence.
+
+    Returns:
+        views: camera, as text -> {data_2d (N, 17, 2) pixels, data_3d (N, 17, 3) mm, camera space}, both float32;
+        fps; notes: what there is to say of it.
+
+    Raises:
+        DataError: the file is damaged or odd.
+    """
+    num_frames, fps = SEQUENCES[sequence]
+    content = read_mat(path, list(dict.fromkeys(["annot2", "annot3", annotation])), optional=["cameras", "frames"])
+    cells = _cells_of_cameras(content, path)
+    _check_consecutive(content.get("frames"), path)
+    calibration = path.with_name("camera.calibration")
+    calibrated = read_calibration(calibration) if calibration.is_file() else {}
+
+    views, errors, lengths = {}, {}, set()
+    for camera in CAMERAS:
+        where = f"{path}: camera {camera}"
+        pixels, points, poses = (
+            _joints(content[name], cells[camera], num_frames, size, f"{where} {name}", unit)
+            for name, size, unit in (("annot2", 2, "pixels"), ("annot3", 3, "mm"), (annotation, 3, "mm"))
+        )
+        if not len(pixels) == len(points) == len(poses):
+            raise DataError(f"{where} has {len(pixels)} frames of 2D and {len(points)} of 3D; expected as many")
+        lengths.add(len(pixels))
+        ahead = points[..., 2] > 0
+        if ahead.sum() < 2:
+            raise DataError(f"{where} annot3 has no joint ahead of the camera; expected camera space, z forward")
+        lens = calibrated.get(camera) or fit_camera(points[ahead].astype(np.float64), pixels[ahead].astype(np.float64))
+        errors[camera] = landing_errors(points.astype(np.float64), pixels.astype(np.float64), lens)
+        views[str(camera)] = {"data_2d": pixels, "data_3d": poses}
+    if len(lengths) > 1:
+        raise DataError(f"{path}: its cameras have {', '.join(map(str, sorted(lengths)))} frames; expected one number")
+    (length,) = lengths
+
+    worst = max(errors, key=lambda camera: np.nanmean(errors[camera]))
+    mean = float(np.nanmean([np.nanmean(of_camera) for of_camera in errors.values()]))
+    largest = max(float(np.nanmax(of_camera)) for of_camera in errors.values())
+    source = "camera.calibration" if calibrated else "cameras fitted"
+    notes = [
+        f"{sequence}: {length} frames, {len(views)} cameras; annot3 lands {mean:.2f} px from annot2 on average "
+        f"({np.nanmean(errors[worst]):.2f} in camera {worst}), {largest:.2f} at most ({source})"
+    ]
+    if length < num_frames:
+        notes.append(f"{sequence}: {num_frames - length} of {num_frames} frames have no annotation; all there are kept")
+    if mean > GOOD_RESIDUAL:
+        notes.append(_poor(sequence))
+    return {"views": views, "fps": fps, "notes": notes}
+
+
+def _cells_of_cameras(content: dict, path: Path) -> dict[int, int]:
+    """Camera -> its place in the cell arrays. The file's own list `cameras` says so; without one they are in order."""
+    for name, cells in content.items():
+        if name not in ("cameras", "frames") and not isinstance(cells, list):
+            raise DataError(f"{path}: {name} is an array {cells.shape}; expected a cell for each camera")
+    numbers = content.get("cameras")
+    if numbers is None:
+        numbers = np.arange(len(content["annot2"]))
+    elif isinstance(numbers, list):  # cells of one number each
+        numbers = np.concatenate([np.ravel(number) for number in numbers])
+    places = {int(number): place for place, number in enumerate(np.ravel(numbers))}
+    count = min(len(cells) for cells in content.values() if isinstance(cells, list))
+    absent = [camera for camera in CAMERAS if places.get(camera, count) >= count]
+    if absent:
+        raise DataError(f"{path} has no camera {', '.join(map(str, absent))}; expected {', '.join(map(str, CAMERAS))}")
+    return places
+
+
+def _check_consecutive(frames, path: Path) -> None:
+    """The rows of the annotations are frames one after the other."""
+    if isinstance(frames, np.ndarray) and frames.size and (np.diff(np.ravel(frames).astype(np.float64)) != 1).any():
+        raise DataError(f"{path}: its frames are not one after the other; expected an annotation of every frame")
+
+
+def _joints(cells: list, place: int, num_frames: int, size: int, where: str, unit: str) -> np.ndarray:
+    """(N, 17, size) float32 of a cell of (N, 28 * size), no more than num_frames of it."""
+    rows = check_array(np.asarray(cells[place])[:num_frames], where, (-1, NUM_FILE_JOINTS * size), unit)
+    return np.ascontiguousarray(rows.reshape(-1, NUM_FILE_JOINTS, size)[:, JOINTS])
+
+
+def convert_test(path: Path, sequence: str, annotation: str) -> dict:
+    """A test sequence.
+
+    Returns:
+        data_2d (N, 17, 2) float32 pixels, data_3d (N, 17, 3) float32 mm, camera space, valid (N,) float64, 1 where
+        the frame counts, activity (N,) int64, 1 to 7; notes: what there is to say of it.
+
+    Raises:
+        DataError: the file is damaged or odd.
+    """
+    names = dict.fromkeys(["annot2", "annot3", annotation, "valid_frame", "activity_annotation"])
+    content = read_mat(path, list(names))
+    num_joints = MPI_INF_3DHP.num_joints
+    pixels, points, poses = (
+        check_array(_frames_first(content[name]), f"{path}: {name}", (-1, num_joints, size), unit)
+        for name, size, unit in (("annot2", 2, "pixels"), ("annot3", 3, "mm"), (annotation, 3, "mm"))
+    )
+    valid, activity = (np.ravel(content[name]) for name in ("valid_frame", "activity_annotation"))
+    lengths = [len(pixels), len(points), len(poses), len(valid), len(activity)]
+    if len(set(lengths)) > 1:
+        raise DataError(f"{path}: {', '.join(names)} have {lengths} frames; expected one number for all")
+    if not np.isin(valid, (0, 1)).all():
+        raise DataError(f"{path}: valid_frame has values other than 0 and 1; get the file again")
+    if not np.isin(activity, np.arange(1, NUM_ACTIVITIES + 1)).all():
+        raise DataError(f"{path}: activity_annotation has values other than 1 to {NUM_ACTIVITIES}; get the file again")
+    errors = landing_errors(points.astype(np.float64), pixels.astype(np.float64), camera_of_test_sequence(sequence))
+    if np.isnan(errors).all():
+        raise DataError(f"{path}: annot3 has no joint ahead of the camera; expected camera space, z forward")
+    counts = valid.astype(bool)
+    of_valid = f", {np.nanmean(errors[counts]):.2f} in valid frames" if counts.any() else ""
+    notes = [
+        f"{sequence}: {len(valid)} frames, {counts.sum()} valid; annot3 lands {np.nanmean(errors):.2f} px from annot2 "
+        f"on average{of_valid}, {np.nanmax(errors):.2f} at most"
+    ]
+    if np.nanmean(errors[counts] if counts.any() else errors) > GOOD_RESIDUAL:
+        notes.append(_poor(sequence))
+    return {
+        "data_2d": pixels,
+        "data_3d": poses,
+        "valid": valid.astype(np.float64),
+        "activity": activity.astype(np.int64),
+        "notes": notes,
+    }
+
+
+def _frames_first(array) -> np.ndarray:
+    """MATLAB's (C, 17, 1, N) as (N, 17, C); anything else as it is, for the check to complain of."""
+    array = np.asarray(array)
+    return array[:, :, 0].transpose(2, 1, 0) if array.ndim == 4 and array.shape[2] == 1 else array
+
+
+def _poor(sequence: str) -> str:
+    return f"{sequence}: that is far off: are these annotations, camera and calibration of one download? Kept as it is"
+
+
+def prepare(downloads: list[Path], out: Path, annotation: str) -> None:
+    """Convert what the downloads hold and write the two files into `out`; prints what was done and what is missing.
+
+    Raises:
+        UsageError: a download is no folder.
+        DataError: there is nothing in them, or a file is damaged or odd.
+    """
+    for download in downloads:
+        if not download.is_dir():
+            raise UsageError(f"{download} is no folder; give the one that holds S1 ... S8 or TS1 ... TS6")
+    training, test = find_training(downloads), find_test(downloads)
+    if not training and not test:
+        raise DataError(
+            f"no S*/Seq*/annot.mat and no TS*/annot_data.mat in {', '.join(map(str, downloads))}; "
+            "data/README.md says what to download"
+        )
+    missing = [f"{name}/annot.mat" for name in SEQUENCES if name not in training]
+    missing += [f"{name}/annot_data.mat" for name in TEST_SEQUENCES if name not in test]
+    for file in missing:
+        print(f"missing, left out: {file}")
+
+    cache = SequenceCache(out / "prepare_3dhp.cache", {"annotation": annotation, "joints": JOINTS, "cameras": CAMERAS})
+    train_data, test_data = {}, {}
+    with tqdm(total=len(training) + len(test), unit="sequence", desc="MPI-INF-3DHP", disable=None) as bar:
+        for name, path in training.items():
+            calibration = path.with_name("camera.calibration")
+            sources = [path, calibration] if calibration.is_file() else [path]
+            done = cache.get(name, sources, lambda path=path, name=name: convert_training(path, name, annotation))
+            train_data[name.replace("/", " ")] = [done["views"], done["fps"]]
+            _tell(bar, done["notes"])
+        for name, path in test.items():
+            done = cache.get(name, [path], lambda path=path, name=name: convert_test(path, name, annotation))
+            _tell(bar, done.pop("notes"))
+            test_data[name] = done
+    for file, data in ((TRAIN_FILE, train_data), (TEST_FILE, test_data)):
+        if data:
+            write_npz(out / file, data=data, annotation=annotation)
+            print(f"wrote {out / file}: {', '.join(data)}; data_3d is {annotation}")
+        else:
+            print(f"not written, for there is nothing to put into it: {out / file}")
+    cache.remove()
+
+
+def _tell(bar: tqdm, notes: list[str]) -> None:
+    for note in notes:
+        bar.write(note)
+    bar.update()
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description="Make the MPI-INF-3DHP files from the data set as downloaded.")
+    parser.add_argument("downloads", metavar="DOWNLOAD", nargs="+", help="folder that holds S1 ... S8 or TS1 ... TS6")
+    parser.add_argument("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
+    parser.add_argument(
+        "--annotation",
+        choices=ANNOTATIONS,
+        default="annot3",
+        help="which poses: annot3, which agree with the 2D, or univ_annot3, scaled to one skeleton, as P-STMO uses",
+    )
+    options = parser.parse_args(argv)
+    return exit_code(lambda: prepare(list(map(Path, options.downloads)), Path(options.out), options.annotation))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""HumanEva's preparation, on small files as ConvertHumanEva.m makes them."""
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from common.datasets import load_dataset
+from common.npz_files import read_npz
+from data import prepare_humaneva as prepare
+from tests.conftest import motion
+
+FRAMES = 30
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Sequences of 30 frames instead of the data set's 352 and more."""
+    for actions in prepare.FRAMES.values():
+        for action in actions:
+            monkeypatch.setitem(actions, action, FRAMES)
+
+
+@pytest.fixture
+def converted(tmp_path):
+    (tmp_path / "converted_15j").mkdir()
+    return tmp_path / "converted_15j"
+
+
+@pytest.fixture
+def run(tmp_path, converted, capsys):
+    def run():
+        capsys.readouterr()
+        code = prepare.main([str(converted), "--out", str(tmp_path / "out")])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def save(converted, subject, action, failed=(), **spoilt):
+    """A file, with `failed` frames; gives poses_3d in mm and poses_2d."""
+    poses_3d = motion(FRAMES, 15, 1).astype(np.float64) * 1000
+    poses_2d = np.stack([300 + poses_3d[..., :2] / 10 + camera for camera in range(3)])
+    poses_3d[list(failed)] = np.nan
+    poses_2d[:, list(failed)] = np.nan
+    path = converted / subject / f"{action}.mat"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, {"poses_3d": poses_3d, "poses_2d": poses_2d, **spoilt})
+    return poses_3d, poses_2d
+
+
+def test_files_that_the_dataset_reads(run, converted, tmp_path):
+    poses_3d, poses_2d = save(converted, "Train/S1", "Walking_1", failed=[10, 11, 20])
+    save(converted, "Validate/S1", "Jog_1", failed=[0])
+    code, out, err = run()
+    assert code == 0, err
+    dataset = load_dataset(
+        "humaneva15", tmp_path / "out", "gt", subjects_train=("Train/S1",), subjects_test=("Validate/S1",)
+    )
+    actions = ["Walking 1 chunk0", "Walking 1 chunk2", "Walking 1 chunk4"]
+    assert [clip.action for clip in dataset.train[::3]] == actions
+    assert [clip.action for clip in dataset.test] == ["Jog 1 chunk1"] * 3
+    stored_3d = read_npz(tmp_path / "out" / "data_3d_humaneva15.npz")["positions_3d"]["Train/S1"]
+    stored_2d = read_npz(tmp_path / "out" / "data_2d_humaneva15_gt.npz")["positions_2d"]["Train/S1"]
+    for action, frames in zip(actions, (slice(0, 10), slice(12, 20), slice(21, 30)), strict=True):
+        np.testing.assert_allclose(stored_3d[action], poses_3d[frames] / 1000, atol=1e-6)
+        np.testing.assert_allclose(np.stack(stored_2d[action]), poses_2d[:, frames], rtol=1e-6)
+    assert "Train/S1: 27 of 150 frames, in 3 pieces" in out
+    assert "missing, left out: Train/S1/Jog_1.mat" in out
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ({"poses_3d": np.zeros((30, 20, 3))}, "poses_3d has shape (30, 20, 3); expected (30, 15, 3)"),
+        ({"poses_3d": np.zeros((29, 15, 3))}, "poses_3d has shape (29, 15, 3); expected (30, 15, 3)"),
+        ({"poses_2d": np.zeros((30, 3, 15, 2))}, "poses_2d has shape (30, 3, 15, 2); expected (3, 30, 15, 2)"),
+    ],
+)
+def test_odd_files(run, converted, tmp_path, spoilt, message):
+    save(converted, "Train/S2", "Box_1", **spoilt)
+    code, _, err = run()
+    assert code == 1
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_there(run, converted):
+    code, _, err = run()
+    assert (code, err.count("\n")) == (1, 1)
+    assert "no Train/S1/Walking_1.mat" in err
+    converted.rmdir()
+    code, _, err = run()
+    assert (code, err.count("\n")) == (2, 1)
