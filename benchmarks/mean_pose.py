@@ -11,30 +11,35 @@ import torch
 from common.arguments import H36M_GT, Options, parse_options
 from common.datasets import Dataset
 from common.errors import exit_code
-from common.evaluation import ErrorTable, average
+from common.evaluation import ErrorTable, average, counted_frames, row_kind
 from common.metrics import mpjpe, p_mpjpe
 from common.runs import dataset_of
-from common.windows import evaluation_starts, window_frames
+from common.windows import evaluation_starts, first_occurrences, window_frames
 
 
 def mean_pose_errors(dataset: Dataset, num_frames: int) -> dict[str, ErrorTable]:
-    """Action -> errors of the mean training pose on the test clips, frames counted as in an evaluation."""
+    """Action or sequence -> errors of the mean training pose on the test clips, frames counted as in an evaluation."""
     pose = torch.from_numpy(np.concatenate([clip.poses_3d for clip in dataset.train]).mean(axis=0))
     tables = {}
     for clip in dataset.test:
         starts = evaluation_starts(clip.num_frames, num_frames)
-        frames = window_frames(clip.num_frames, num_frames, starts).ravel()
+        frames = window_frames(clip.num_frames, num_frames, starts)
+        table = tables.setdefault(clip.row, ErrorTable())
+        frames = frames[counted_frames(clip, frames, first_occurrences(frames))]
+        if not len(frames):
+            continue
         target = torch.from_numpy(clip.poses_3d[frames])
-        table = tables.setdefault(clip.action_class, ErrorTable())
         for protocol, error in ((1, mpjpe), (2, p_mpjpe)):
             table.add(protocol, {"P_Agg": error(pose.expand_as(target), target)[None]}, len(frames))
     return tables
 
 
 def report(options: Options) -> None:
-    found = average([table.errors for table in mean_pose_errors(dataset_of(options), options.num_frames).values()])
+    dataset = dataset_of(options)
+    found = average([table.errors for table in mean_pose_errors(dataset, options.num_frames).values()])
+    row = row_kind(dataset.test)
     for protocol, errors in found.items():
-        print(f"mean training pose, Protocol #{protocol}, action-wise average: {errors['P_Agg'][0]:.2f} mm")
+        print(f"mean training pose, Protocol #{protocol}, {row}-wise average: {errors['P_Agg'][0]:.2f} mm")
 
 
 def main(argv=None) -> int:

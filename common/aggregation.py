@@ -24,7 +24,7 @@ def nearest_reprojection(reprojected: Tensor, x_2d: Tensor) -> Tensor:
     return (reprojected - x_2d[:, None, None]).norm(dim=-1).argmin(dim=2, keepdim=True)
 
 
-def take_hypothesis(samples: Tensor, nearest: Tensor) -> Tensor:
-    """J-Agg: each joint of the hypothesis that `nearest` names, (B, K, H, F, J, 3) -> (B, K, F, J, 3)."""
-    index = nearest[..., None].expand(*nearest.shape, samples.shape[-1])
+def take_hypothesis(samples: Tensor, chosen: Tensor) -> Tensor:
+    """Each joint of the hypothesis that `chosen` (B, K, 1, F, J) names, (B, K, H, F, J, 3) -> (B, K, F, J, 3)."""
+    index = chosen[..., None].expand(*chosen.shape, samples.shape[-1])
     return samples.gather(2, index)[:, :, 0]

@@ -33,7 +33,7 @@ class Options:
         "--keypoints",
         group="data",
         metavar="NAME",
-        help="2D input: data_2d_<dataset>_NAME.npz",
+        help="2D input: data_2d_<dataset>_NAME.npz, data_{train,test}_3dhp_NAME.npz",
     )
     data_dir: str = _option("data", "--data-dir", group="data", metavar="DIR", help="folder of the npz files")
     subjects_train: tuple[str, ...] | None = _option(
@@ -48,7 +48,13 @@ class Options:
         "the field does)",
     )  # fmt: skip
     actions: tuple[str, ...] = _option(
-        ("*",), "-a", "--actions", group="data", type=_names, metavar="LIST", help="prefixes of actions; * is all"
+        ("*",),
+        "-a",
+        "--actions",
+        group="data",
+        type=_names,
+        metavar="LIST",
+        help="prefixes of actions or sequences; * is all",
     )
     subset: float = _option(
         1.0, "--subset", group="data", type=float, metavar="PART", help="train on this part of every clip, 0..1"
@@ -242,6 +248,7 @@ _LEAST = {
 
 H36M_CPN = Options()
 H36M_GT = replace(H36M_CPN, keypoints="gt")
+MPI_INF_3DHP = replace(H36M_CPN, dataset="3dhp", keypoints="ori")
 
 PRESETS = {
     # A small network on the motion that ships: trains, evaluates and draws on a laptop's CPU in minutes. It is told the

@@ -13,27 +13,33 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 CAMERA_FOLDER = Path(__file__).parent / "cameras"
+LEVEL = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+"""Camera to world for a camera that nothing is known of: level, looking along the world's y axis."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One calibrated view."""
+    """One view, as far as it is calibrated."""
 
     name: str
     width: int
     height: int
-    azimuth: float
+    azimuth: float = 70.0
     """Degrees, for drawing only."""
-    orientation: np.ndarray
-    """(4,) unit quaternion w, x, y, z, camera to world."""
-    translation: np.ndarray
-    """(3,) the camera's place in the world, metres."""
-    intrinsics: np.ndarray | None
+    orientation: np.ndarray | None = None
+    """(4,) unit quaternion w, x, y, z, camera to world; None where unknown."""
+    translation: np.ndarray | None = None
+    """(3,) the camera's place in the world, metres; None where unknown."""
+    intrinsics: np.ndarray | None = None
     """(9,): focal length 2, centre 2 (screen units), radial 3, tangential 2; None where unknown."""
+    pixel_aspect: float = 1.0
+    """Where the calibration has one focal length and this: vertical over horizontal focal length, in pixels, of the
+    intrinsics above."""
 
     @property
     def rotation(self) -> Rotation:
-        return Rotation.from_quat(self.orientation, scalar_first=True)
+        """Camera to world; `LEVEL` where the orientation is not known."""
+        return LEVEL if self.orientation is None else Rotation.from_quat(self.orientation, scalar_first=True)
 
 
 def load_cameras(file_name: str) -> dict[str, list[Camera]]:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.camera import Camera
+from common.text_prompts import NEUTRAL_VERB
+
+MM = 1000
+"""Millimetres in a metre: metres inside, millimetres in files and tables."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +26,25 @@ class Clip:
     """(N, 3) float32, where the root is."""
     size: tuple[int, int]
     """Width and height of the image, pixels."""
+    valid: np.ndarray | None = None
+    """(N,) bool, the frames whose truth is to be measured against; None: all."""
+    activity: np.ndarray | None = None
+    """(N,) int64, a number for what is done in each frame, where the dataset says so."""
+    annotation: str = ""
+    """Which ground truth the 3D poses are, in a dataset that has several."""
+    is_sequence: bool = False
+    """True: `action` names a sequence (or nothing) and is never told. Tables have a row for each sequence, in which
+    every frame counts once; for other clips a row for each action, in which every window's frames count."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What has one entry a frame, by field name."""
-        fields = {"poses_2d": self.poses_2d, "poses_3d": self.poses_3d, "root": self.root}
-        return {name: array for name, array in fields.items() if array is not None}
+        names = ("poses_2d", "poses_3d", "root", "valid", "activity")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(N,) bool, `valid` in full."""
+        return np.ones(self.num_frames, bool) if self.valid is None else self.valid
 
     @property
     def num_frames(self) -> int:
@@ -34,15 +52,20 @@ class Clip:
 
     @property
     def action_class(self) -> str:
-        """The action without its number, as the tables have it: "Walking" of "Walking 1"."""
+        """The action without its number: "Walking" of "Walking 1"."""
         return self.action.split(" ")[0]
+
+    @property
+    def row(self) -> str:
+        """Which row of the tables its errors go to."""
+        return f"{self.subject} {self.action}".rstrip() if self.is_sequence else self.action_class
 
     @property
     def verb(self) -> str:
         """The word that the prompt is given."""
-        return self.action_class
+        return NEUTRAL_VERB if self.is_sequence else self.action_class
 
     @property
     def name(self) -> str:
         view = f" camera {self.camera.name}" if self.camera else ""
-        return f"{self.subject} {self.action}{view}"
+        return f"{self.subject} {self.action}".rstrip() + view

@@ -10,13 +10,15 @@ import numpy as np
 
 from common.camera import normalize_screen_coordinates
 from common.clips import Clip
-from common.dataset_description import Clips, DatasetDescription
+from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
 from common.pose_files import check_array, check_layout, choose_subjects, read_pose_file, subject_tree
 
 
-def read_custom(description: DatasetDescription, folder: Path, keypoints: str, subjects: tuple[str, ...]) -> Clips:
-    """Video -> action -> its clips.
+def read_custom(
+    description: DatasetDescription, folder: Path, keypoints: str, train: Subjects | None, test: Subjects
+) -> tuple[Clips, Clips]:
+    """No training clips, and video -> action -> its clips.
 
     Raises:
         UsageError: a video is not there.
@@ -28,7 +30,7 @@ def read_custom(description: DatasetDescription, folder: Path, keypoints: str, s
     check_layout(metadata, path, description.skeleton)
     sizes = metadata.get("video_metadata")
     clips = {}
-    for video in choose_subjects(tree, subjects, path):
+    for video in choose_subjects(tree, test, path):
         try:
             size = int(sizes[video]["w"]), int(sizes[video]["h"])
         except (TypeError, KeyError, ValueError):
@@ -42,7 +44,7 @@ def read_custom(description: DatasetDescription, folder: Path, keypoints: str, s
             ]
             for action, views in tree[video].items()
         }
-    return clips
+    return {}, clips
 
 
 def _views(views: object, where: str) -> list:

@@ -1,17 +1,21 @@
 """What one dataset is, as data: the only place that differs between datasets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.answers import SequenceAnswers
 from common.clips import Clip
 from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
 
 Clips = dict[str, dict[str, list[Clip]]]
 """Subject -> action -> one clip a camera."""
-Reader = Callable[["DatasetDescription", Path, str, tuple[str, ...]], Clips]
-"""(description, data folder, keypoints, subjects; none: all) -> clips."""
+Subjects = tuple[str, ...]
+"""Names; empty: all that the files hold."""
+Reader = Callable[["DatasetDescription", Path, str, Subjects | None, Subjects], tuple[Clips, Clips]]
+"""(description, data folder, keypoints, training subjects or None for no training clips, test subjects) -> training
+clips, test clips."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,17 @@ class DatasetDescription:
     read: Reader
     """How its files become clips."""
     fps: float
-    subjects_train: tuple[str, ...] = ()
-    subjects_test: tuple[str, ...] = ()
-    """Empty: all that the files hold."""
+    subjects_train: Subjects = ()
+    subjects_test: Subjects = ()
     camera_file: str | None = None
     """In common/cameras/; None where no camera is known."""
     num_file_joints: int = 0
     """Joints that the 3D file holds; 0 where there is no 3D file."""
     kept_joints: tuple[int, ...] = ()
     """Which of those are the skeleton's joints, in its order."""
+
+    export: Callable[[Path, Sequence[SequenceAnswers]], list[Path]] | None = None
+    """Writes an evaluation's answers into the run's folder, for the dataset's own scorer; returns the paths."""
 
     @property
     def has_truth(self) -> bool:

@@ -9,8 +9,10 @@ from common.custom_dataset import read_custom
 from common.dataset_description import Clips, DatasetDescription
 from common.errors import UsageError
 from common.h36m_dataset import read_h36m_format
-from common.skeleton import H36M, HUMANEVA15
-from common.text_prompts import ACTION_PROMPT
+from common.mat_export import write_mat_files
+from common.mpi_inf_3dhp_dataset import read_mpi_inf_3dhp
+from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP
+from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
 
 _H36M_KEPT = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 
@@ -40,8 +42,18 @@ _HUMANEVA15 = DatasetDescription(
 )
 _CUSTOM = DatasetDescription(name="custom", skeleton=H36M, prompt_parts=ACTION_PROMPT, read=read_custom, fps=50)
 _SAMPLE = replace(_H36M, name="sample", subjects_train=("S1",), subjects_test=("S9",))
+_MPI_INF_3DHP = DatasetDescription(
+    name="3dhp",
+    skeleton=MPI_INF_3DHP,
+    prompt_parts=NO_ACTION_PROMPT,
+    read=read_mpi_inf_3dhp,
+    fps=25,
+    num_file_joints=17,
+    kept_joints=tuple(range(17)),
+    export=write_mat_files,
+)
 
-DATASETS = {description.name: description for description in (_H36M, _HUMANEVA15, _CUSTOM, _SAMPLE)}
+DATASETS = {description.name: description for description in (_H36M, _HUMANEVA15, _CUSTOM, _SAMPLE, _MPI_INF_3DHP)}
 
 
 @dataclass(frozen=True)
@@ -88,38 +100,34 @@ def load_dataset(
     description = DATASETS[name]
     if training and not description.has_truth:
         raise UsageError(f"-d {name} has no 3D poses to train on; give --evaluate with a trained checkpoint")
-    wanted_train = tuple(subjects_train or description.subjects_train) if training else ()
+    wanted_train = tuple(subjects_train or description.subjects_train) if training else None
     wanted_test = tuple(subjects_test or description.subjects_test)
-    for subject in val_subjects if training else ():
-        if subject not in wanted_train:
-            raise UsageError(f"--val-subjects: '{subject}' is not a training subject ({', '.join(wanted_train)})")
-    if training and not set(wanted_train) - set(val_subjects):
-        raise UsageError("--val-subjects holds out every training subject; leave at least one to train on")
-    clips = description.read(description, Path(data_dir), keypoints, wanted_train + wanted_test)
-
-    def of(subjects: Sequence[str], flag: str) -> list[Clip]:
-        return _pick(clips, subjects, actions, downsample, flag)
-
-    test = of(wanted_test, "-ste")
+    for_training, for_test = description.read(description, Path(data_dir), keypoints, wanted_train, wanted_test)
+    test = _pick(for_test, actions, downsample, "-ste")
     if not training:
         return Dataset(description, [], [], test)
-    train = of([subject for subject in wanted_train if subject not in val_subjects], "-str")
-    validation = of(val_subjects, "--val-subjects") if val_subjects else test
+    for subject in val_subjects:
+        if subject not in for_training:
+            raise UsageError(f"--val-subjects: '{subject}' is not a training subject ({', '.join(for_training)})")
+    held_out = {subject: for_training.pop(subject) for subject in dict.fromkeys(val_subjects)}
+    if not for_training:
+        raise UsageError("--val-subjects holds out every training subject; leave at least one to train on")
+    train = _pick(for_training, actions, downsample, "-str")
+    validation = _pick(held_out, actions, downsample, "--val-subjects") if held_out else test
     return Dataset(description, [_stretch(clip, subset) for clip in train], validation, test)
 
 
-def _pick(clips: Clips, subjects: Sequence[str], actions: Sequence[str], downsample: int, flag: str) -> list[Clip]:
-    """The clips of the subjects (none named: all) whose action begins with one of the prefixes."""
-    subjects = subjects or list(clips)
+def _pick(clips: Clips, actions: Sequence[str], downsample: int, flag: str) -> list[Clip]:
+    """The clips whose action begins with one of the prefixes, and those whose subject has no names for actions."""
+    known = sorted({action for views in clips.values() for action in views if action})
     for prefix in actions:
-        known = sorted({action for subject in subjects for action in clips[subject]})
-        if prefix != "*" and not any(action.startswith(prefix) for action in known):
+        if prefix != "*" and known and not any(action.startswith(prefix) for action in known):
             raise UsageError(f"-a: no action begins with '{prefix}' among {flag}'s: {', '.join(known)}")
     return [
         replace(view, **{name: array[::downsample] for name, array in view.arrays().items()})
-        for subject in subjects
-        for action, views in clips[subject].items()
-        if any(prefix == "*" or action.startswith(prefix) for prefix in actions)
+        for of_subject in clips.values()
+        for action, views in of_subject.items()
+        if not action or any(prefix == "*" or action.startswith(prefix) for prefix in actions)
         for view in views
     ]
 

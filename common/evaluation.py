@@ -1,4 +1,4 @@
-"""The sampler over clips: every window's hypotheses, their errors, and the table of each action.
+"""The sampler over clips: every window's hypotheses, their errors, and the table of each action or sequence.
 
 Letters: B windows, K sampling steps, H hypotheses, F frames, J joints, N frames of a clip.
 """
@@ -13,15 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.aggregation import nearest_reprojection
+from common.answers import SequenceAnswers
 from common.camera import project_to_2d
-from common.clips import Clip
+from common.clips import MM, Clip
 from common.model import DSGDiffu
-from common.protocols import setting_errors
+from common.protocols import mean_errors, setting_poses
 from common.sampler import window_noise
 from common.text_prompts import NEUTRAL_VERB, Prompts
-from common.windows import evaluation_starts, stitch, window_frames
+from common.windows import evaluation_starts, first_occurrences, window_frames
 
-MM = 1000
 PROTOCOLS = {1: "MPJPE", 2: "P-MPJPE"}
 
 
@@ -44,9 +44,9 @@ class Sampling:
 
 
 class ErrorTable:
-    """Errors of one action (or any group of clips), averaged over its windows' frames.
+    """Errors of one action or sequence (or any group of clips), averaged over the frames that count.
 
-    `errors[protocol][setting]` is (K,), millimetres, one number a sampling step.
+    `errors[protocol][setting]` is (K,), millimetres, one number a sampling step; empty where no frame counts.
     """
 
     def __init__(self):
@@ -55,11 +55,27 @@ class ErrorTable:
 
     def add(self, protocol: int, errors: dict[str, Tensor], num_frames: int) -> None:
         """Count the mean errors (K,), metres, of `num_frames` frames in."""
-        sums = self._sums.setdefault(protocol, {})
-        for setting, error in errors.items():
-            sums[setting] = sums.get(setting, 0) + error.double().cpu().numpy() * (num_frames * MM)
+        self._add_sums(
+            protocol,
+            {setting: error.double().cpu().numpy() * (num_frames * MM) for setting, error in errors.items()},
+        )
         if protocol == 1:
             self.num_frames += num_frames
+
+    def _add_sums(self, protocol: int, more: dict[str, np.ndarray]) -> None:
+        sums = self._sums.setdefault(protocol, {})
+        for setting, total in more.items():
+            sums[setting] = sums.get(setting, 0) + total
+
+    @classmethod
+    def pooled(cls, tables: Sequence["ErrorTable"]) -> "ErrorTable":
+        """All of their frames in one table."""
+        whole = cls()
+        for table in tables:
+            whole.num_frames += table.num_frames
+            for protocol, sums in table._sums.items():
+                whole._add_sums(protocol, sums)
+        return whole
 
     @property
     def errors(self) -> dict[int, dict[str, np.ndarray]]:
@@ -70,7 +86,10 @@ class ErrorTable:
 
 
 def average(tables: Sequence[dict[int, dict[str, np.ndarray]]]) -> dict[int, dict[str, np.ndarray]]:
-    """The mean over actions: each counts the same, however many frames it has."""
+    """The mean over actions or sequences: each counts the same, however many frames it has; without any, not at all."""
+    tables = [errors for errors in tables if errors]
+    if not tables:
+        return {}
     return {
         protocol: {
             setting: np.mean([errors[protocol][setting] for errors in tables], axis=0)
@@ -83,22 +102,37 @@ def average(tables: Sequence[dict[int, dict[str, np.ndarray]]]) -> dict[int, dic
 
 @dataclass
 class Evaluation:
-    """What an evaluation found: a table for each subject and action."""
+    """What an evaluation found: a table for each subject and row, an action or a sequence."""
 
+    row: str = "action"
+    """What a row is: "action" or "sequence"."""
+    annotation: str = ""
+    """Which ground truth was measured against, in a dataset that has several."""
     tables: dict[tuple[str, str], ErrorTable] = field(default_factory=dict)
-    """(subject, action class) -> errors; the subject is "" where all subjects are counted together."""
+    """(subject, row) -> errors; the subject is "" where all subjects are counted together."""
+    answers: list[SequenceAnswers] = field(default_factory=list)
+    """Of every clip that is a sequence: its poses and joint errors, for scorers and exports."""
     seconds: float = 0.0
 
     @property
     def subjects(self) -> list[str]:
         return list(dict.fromkeys(subject for subject, _ in self.tables))
 
-    def actions(self, subject: str) -> dict[str, ErrorTable]:
-        return {action: table for (owner, action), table in self.tables.items() if owner == subject}
+    def rows(self, subject: str) -> dict[str, ErrorTable]:
+        return {row: table for (owner, row), table in self.tables.items() if owner == subject}
 
     def average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
-        """The action-wise average of a subject's tables."""
-        return average([table.errors for table in self.actions(subject).values()])
+        """The action- or sequence-wise average of a subject's tables."""
+        return average([table.errors for table in self.rows(subject).values()])
+
+    def frame_average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
+        """The mean over all frames of a subject's tables."""
+        return ErrorTable.pooled([*self.rows(subject).values()]).errors
+
+    @property
+    def settings(self) -> list[str]:
+        """Those that were measured."""
+        return list(ErrorTable.pooled([*self.tables.values()]).errors.get(1, {}))
 
     @property
     def num_frames(self) -> int:
@@ -122,38 +156,54 @@ class TextCache:
 
 def clip_hypotheses(
     model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCache
-) -> Iterator[tuple[np.ndarray, Tensor]]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, Tensor]]:
     """Sample a clip, a batch of windows at a time.
 
     Yields:
-        frames (B, F), which frames of the clip the windows are; samples (B, K, H, F, J, 3), camera space,
-        root-relative, metres, on the model's device.
+        frames (B, F), which frames of the clip the windows are; first (B, F) bool, where a frame comes for the first
+        time; samples (B, K, H, F, J, 3), camera space, root-relative, metres, on the model's device.
     """
     F, H, K = sampling.num_frames, sampling.num_hypotheses, sampling.sampling_timesteps
     verb = clip.verb if sampling.action_prompt == "given" else NEUTRAL_VERB
     frames = window_frames(clip.num_frames, F, evaluation_starts(clip.num_frames, F))
-    for first in range(0, len(frames), sampling.batch_windows):
-        batch = frames[first : first + sampling.batch_windows]
+    first = first_occurrences(frames)
+    for begin in range(0, len(frames), sampling.batch_windows):
+        batch = frames[begin : begin + sampling.batch_windows]
         shape = (K, H, F, clip.poses_2d.shape[1], 3)
         noise = torch.stack(
-            [window_noise(sampling.seed, clip.name, first + number, shape) for number in range(len(batch))], dim=1
+            [window_noise(sampling.seed, clip.name, begin + number, shape) for number in range(len(batch))], dim=1
         )
         x_2d = torch.from_numpy(clip.poses_2d[batch]).to(model.device)
-        yield batch, model.sample(x_2d, texts.prompts(verb, len(batch)), noise.to(model.device))
+        yield (
+            batch,
+            first[begin : begin + len(batch)],
+            model.sample(x_2d, texts.prompts(verb, len(batch)), noise.to(model.device)),
+        )
         if sampling.one_batch:
             return
 
 
-def batch_errors(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> dict[int, dict[str, Tensor]]:
-    """protocol -> setting -> (K,), metres; without intrinsics there is no J_Agg.
+def row_kind(clips: Sequence[Clip]) -> str:
+    """What the rows of these clips' tables are, "action" or "sequence"."""
+    return "sequence" if all(clip.is_sequence for clip in clips) else "action"
+
+
+def counted_frames(clip: Clip, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """(B, F) bool: which of the windows' frames count in the clip's row; see `Clip.is_sequence`."""
+    valid = clip.counted[frames]
+    return valid & first if clip.is_sequence else valid
+
+
+def batch_answers(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> dict[int, dict[str, Tensor]]:
+    """protocol -> setting -> (B, K, F, J, 3), metres; without intrinsics there is no J_Agg.
 
     One sampling step after another: what is computed on the way takes the memory of one step's hypotheses.
     """
 
     def windows(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array[frames]).to(samples)
+        return torch.from_numpy(array[frames]).to(samples.device)
 
-    target, x_2d = windows(clip.poses_3d), windows(clip.poses_2d)
+    target, x_2d, valid = windows(clip.poses_3d), windows(clip.poses_2d), windows(clip.counted)
     reprojects = clip.camera is not None and clip.camera.intrinsics is not None
     if reprojects:
         root = windows(clip.root)[:, None, None, :, None]
@@ -163,9 +213,9 @@ def batch_errors(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> d
     for step in samples.split(1, dim=1):
         nearest = nearest_reprojection(project_to_2d(step + root, intrinsics), x_2d) if reprojects else None
         for protocol, of_steps in found.items():
-            of_steps.append(setting_errors(step, target, nearest, align=protocol == 2))
+            of_steps.append(setting_poses(step, target, valid, nearest, align=protocol == 2))
     return {
-        protocol: {setting: torch.cat([errors[setting] for errors in of_steps]) for setting in of_steps[0]}
+        protocol: {setting: torch.cat([poses[setting] for poses in of_steps], dim=1) for setting in of_steps[0]}
         for protocol, of_steps in found.items()
     }
 
@@ -183,28 +233,51 @@ def evaluate(
         progress: the name of a progress bar; None shows none.
     """
     found, begin = Evaluation(), time.perf_counter()
+    found.row = row_kind(clips)
+    found.annotation = ", ".join(dict.fromkeys(clip.annotation for clip in clips if clip.annotation))
     was_training = model.training
     model.eval()
     texts = TextCache(model)
     total = sum(clip.num_frames for clip in clips)
     with tqdm(total=total, unit="frame", desc=progress, disable=None if progress else True, leave=False) as bar:
         for clip in clips:
-            table = found.tables.setdefault((clip.subject if by_subject else "", clip.action_class), ErrorTable())
-            for frames, samples in clip_hypotheses(model, clip, sampling, texts):
-                for protocol, errors in batch_errors(clip, frames, samples, sampling.p2).items():
-                    table.add(protocol, errors, frames.size)
+            table = found.tables.setdefault((clip.subject if by_subject else "", clip.row), ErrorTable())
+            pieces = []
+            for frames, first, samples in clip_hypotheses(model, clip, sampling, texts):
+                answers = batch_answers(clip, frames, samples, sampling.p2)
+                target = torch.from_numpy(clip.poses_3d[frames]).to(samples.device)
+                counted = counted_frames(clip, frames, first)
+                if counted.any():
+                    for protocol, poses in answers.items():
+                        table.add(protocol, mean_errors(poses, target, torch.from_numpy(counted)), int(counted.sum()))
+                if clip.is_sequence:
+                    pieces.append({setting: _in_order(poses, first) for setting, poses in answers[1].items()})
                 bar.update(min(frames.size, total - bar.n))
+            if clip.is_sequence:
+                found.answers.append(_whole(clip, pieces))
     model.train(was_training)
     found.seconds = time.perf_counter() - begin
     return found
+
+
+def _in_order(windows: Tensor, first: np.ndarray) -> np.ndarray:
+    """Windows (B, K, F, ...) back to a clip, frames that come again left out: (K, frames, ...)."""
+    return windows.cpu().numpy().swapaxes(0, 1)[:, first]
+
+
+def _whole(clip: Clip, pieces: list[dict[str, np.ndarray]]) -> SequenceAnswers:
+    """The answers of a clip's batches, one after another."""
+    poses = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in pieces[0]}
+    done = next(iter(poses.values())).shape[1]
+    cut = replace(clip, **{name: array[:done] for name, array in clip.arrays().items()})
+    return SequenceAnswers(cut, poses, is_whole=done == clip.num_frames)
 
 
 def predict_clip(model: DSGDiffu, clip: Clip, sampling: Sampling) -> np.ndarray:
     """The last step's hypotheses of a whole clip, (H, N, J, 3), camera space, root-relative, metres."""
     was_training = model.training
     model.eval()
-    starts = evaluation_starts(clip.num_frames, sampling.num_frames)
     batches = clip_hypotheses(model, clip, replace(sampling, one_batch=False), TextCache(model))
-    windows = np.concatenate([samples[:, -1].cpu().numpy() for _, samples in batches])  # (windows, H, F, J, 3)
+    hypotheses = np.concatenate([_in_order(samples[:, -1], first) for _, first, samples in batches], axis=1)
     model.train(was_training)
-    return stitch(windows.swapaxes(1, 2), starts, clip.num_frames).swapaxes(0, 1)
+    return hypotheses

@@ -11,14 +11,16 @@ import numpy as np
 
 from common.camera import Camera, load_cameras, normalize_screen_coordinates, world_to_camera
 from common.clips import Clip
-from common.dataset_description import Clips, DatasetDescription
+from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
 from common.pose_files import check_array, check_layout, check_size, choose_subjects, read_pose_file, subject_tree
 from common.skeleton import Skeleton
 
 
-def read_h36m_format(description: DatasetDescription, folder: Path, keypoints: str, subjects: tuple[str, ...]) -> Clips:
-    """Subject -> action -> one clip a camera.
+def read_h36m_format(
+    description: DatasetDescription, folder: Path, keypoints: str, train: Subjects | None, test: Subjects
+) -> tuple[Clips, Clips]:
+    """Training and test clips: subject -> action -> one clip a camera.
 
     Raises:
         UsageError: a subject is not there.
@@ -34,7 +36,9 @@ def read_h36m_format(description: DatasetDescription, folder: Path, keypoints: s
     cameras = load_cameras(description.camera_file)
 
     clips = {}
-    for subject in choose_subjects(tree_3d, subjects, path_3d):
+    train = [] if train is None else choose_subjects(tree_3d, train, path_3d)
+    test = choose_subjects(tree_3d, test, path_3d)
+    for subject in dict.fromkeys([*train, *test]):
         if subject not in tree_2d:
             raise DataError(f"{path_2d} has no subject '{subject}', which {path_3d.name} has; use files of one source")
         actions_3d, actions_2d = tree_3d[subject], tree_2d[subject]
@@ -50,7 +54,7 @@ def read_h36m_format(description: DatasetDescription, folder: Path, keypoints: s
                 view_clip(description.skeleton, subject, action, camera, world, of_camera, path_2d)
                 for camera, of_camera in zip(views, pixels, strict=True)
             ]
-    return clips
+    return {subject: clips[subject] for subject in train}, {subject: clips[subject] for subject in test}
 
 
 def subject_cameras(cameras: dict[str, list[Camera]], subject: str, path: Path) -> list[Camera]:

@@ -40,7 +40,9 @@ _ARRAY_KINDS = "biufcSUO"  # numpy's letters: bool, integers, float, complex, by
 _SCALARS = (str, bytes, int, float, bool, type(None))
 
 
-def read_npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict[str, object]:
+def read_npz(
+    path: str | os.PathLike, keys: Sequence[str] | None = None, optional: Sequence[str] = ()
+) -> dict[str, object]:
     """Members of an npz file; no code that the file may hold is run.
 
     Python 2 strings are read as latin1, as numpy.load(encoding="latin1") does: every byte is a latin1 letter, so
@@ -49,6 +51,7 @@ def read_npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict
     Args:
         path: a file written by np.savez, np.savez_compressed or write_npz.
         keys: names of the members to read; all of them if None.
+        optional: members to read as well, if they are there.
 
     Returns:
         Member name -> what was saved: a dict (or another plain object) where it was one, else an ndarray.
@@ -65,7 +68,7 @@ def read_npz(path: str | os.PathLike, keys: Sequence[str] | None = None) -> dict
         if not path.is_file():
             raise _RefusedError("is not a regular file, expected an npz file", "give the file's own path")
         with _open_zip(path) as archive:
-            return _read_members(path, archive, keys)
+            return _read_members(path, archive, keys, optional)
     except _RefusedError as error:
         raise DataError(_one_line(f"{path}: {error.found}; {error.remedy}")) from error
     except OSError as error:
@@ -162,9 +165,11 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise _RefusedError("is not a zip file, expected an npz file") from None
 
 
-def _read_members(path: Path, archive: zipfile.ZipFile, keys: Sequence[str] | None) -> dict[str, object]:
+def _read_members(
+    path: Path, archive: zipfile.ZipFile, keys: Sequence[str] | None, optional: Sequence[str]
+) -> dict[str, object]:
     infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-    wanted = list(infos) if keys is None else list(keys)
+    wanted = list(infos) if keys is None else [*keys, *(key for key in optional if key in infos)]
     missing = [key for key in wanted if key not in infos]
     if missing:
         found = ", ".join(map(_show, sorted(infos)[:20])) + (", ..." if len(infos) > 20 else "")

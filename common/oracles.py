@@ -1,23 +1,27 @@
-"""P-Best and J-Best: what the best choice among the hypotheses would score. They look at the truth: no method can.
+"""P-Best and J-Best: which hypotheses the best choice would take. They look at the truth: no method can.
 
 Letters: B windows, K sampling steps, H hypotheses, F frames, J joints.
 """
 
+from einops import rearrange
 from torch import Tensor
 
 
-def best_hypothesis_error(errors: Tensor) -> Tensor:
-    """P-Best: the least mean error of a hypothesis, chosen once for the whole batch of windows, as published.
+def best_hypothesis(errors: Tensor, valid: Tensor) -> Tensor:
+    """P-Best: the hypothesis with the least mean error, chosen once for the whole batch of windows, as published.
 
     Args:
         errors: (B, K, H, F, J), every joint's error in every hypothesis.
+        valid: (B, F) bool, the frames that choose; if there is none, the first hypothesis is taken.
 
     Returns:
-        (K,).
+        (B, K, 1, F, J) long, an index into the hypotheses: the same everywhere in a step.
     """
-    return errors.mean(dim=(0, 3, 4)).amin(dim=1)
+    B, _, _, F, J = errors.shape
+    totals = (errors.sum(dim=-1) * valid[:, None, None]).sum(dim=(0, 3))  # (K, H)
+    return rearrange(totals.argmin(dim=1), "k -> 1 k 1 1 1").expand(B, -1, 1, F, J)
 
 
-def best_joint_error(errors: Tensor) -> Tensor:
-    """J-Best: each joint of each frame from the hypothesis closest to the truth, (B, K, H, F, J) -> (K,)."""
-    return errors.amin(dim=2).mean(dim=(0, 2, 3))
+def best_joint(errors: Tensor) -> Tensor:
+    """J-Best: the hypothesis closest to the truth in each joint of each frame, (B, K, H, F, J) -> (B, K, 1, F, J)."""
+    return errors.argmin(dim=2, keepdim=True)

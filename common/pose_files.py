@@ -12,8 +12,8 @@ LARGEST_POSE = 5.0
 """Metres: no joint is farther from the root. A larger number is another unit."""
 
 
-def read_pose_file(path: Path, keys: list[str]) -> list:
-    """The named members of an npz file of poses.
+def read_pose_file(path: Path, keys: list[str], optional: tuple[str, ...] = ()) -> list:
+    """The named members of an npz file of poses; None for an optional one that is not there.
 
     Raises:
         DataError: the file is absent (the line lists what is there instead), damaged or has other keys.
@@ -23,8 +23,8 @@ def read_pose_file(path: Path, keys: list[str]) -> list:
         there = sorted(other.name for other in path.parent.glob(f"{stem}*.npz"))
         found = f"; there is {', '.join(there)}" if there else ""
         raise DataError(f"{path} not found{found}; data/README.md shows where to get it or how to make it")
-    members = read_npz(path, keys)
-    return [members[key] for key in keys]
+    members = read_npz(path, keys, optional)
+    return [members.get(key) for key in (*keys, *optional)]
 
 
 def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
@@ -87,11 +87,18 @@ def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
         )
 
 
-def check_size(poses: np.ndarray, where: str) -> None:
-    """Root-relative poses (N, J, 3) are of a person's size in metres."""
+def check_size(poses: np.ndarray, where: str, unit: str = "metres", per_metre: int = 1) -> None:
+    """Root-relative poses (N, J, 3) are of a person's size in the unit."""
     largest = float(np.abs(poses).max())
-    if largest > LARGEST_POSE:
-        raise DataError(f"{where} has a joint {largest:.0f} from the root; expected metres (is it millimetres?)")
+    if largest > LARGEST_POSE * per_metre:
+        raise DataError(
+            f"{where} has a joint {largest:.0f} from the root; expected {unit}"
+            + (" (is it millimetres?)" if per_metre == 1 else "")
+        )
+    if per_metre > 1 and largest <= LARGEST_POSE:
+        raise DataError(
+            f"{where} has no joint farther than {largest:.2g} from the root; expected {unit} (is it metres?)"
+        )
 
 
 def choose_subjects(tree: dict[str, dict], subjects: tuple[str, ...], path: Path) -> list[str]:

@@ -1,19 +1,23 @@
-"""`--compat-release`: the public release's network, faults and all, and the names in its checkpoints.
+"""`--compat-release`: the public release's network and cameras, faults and all, and the names in its checkpoints.
 
 The faults: 1 and 2 (the graph reaches rows 0..J-1 of the flattened batch alone), 3 (the tower runs without gradients),
-4 (text tiled over the batch), 5 (text_proj read inside "A person"). The clean network is read without this file.
+4 (text tiled over the batch), 5 (text_proj read inside "A person"), 15 (cameras without their pixel aspect). The clean
+network and data are read without this file.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from common.camera import Camera
 from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, tokenize
+from common.clips import Clip
 from common.denoiser import Denoiser, DenoiserConfig
 from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
@@ -65,6 +69,19 @@ class ReleasePromptEncoder(PromptEncoder):
             return super().project(text_tokens, verbs)
         ends = tokenize(list(verbs)).argmax(dim=-1).to(text_tokens.device)
         return self.proj(text_tokens[torch.arange(len(text_tokens)), ends])
+
+
+def release_cameras(clips: Sequence[Clip]) -> list[Clip]:
+    """Fault 15: the vertical focal length lacks the calibration's pixel aspect."""
+    return [clip if clip.camera is None else replace(clip, camera=_square(clip.camera)) for clip in clips]
+
+
+def _square(camera: Camera) -> Camera:
+    if camera.intrinsics is None or camera.pixel_aspect == 1:
+        return camera
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[1] /= camera.pixel_aspect
+    return replace(camera, intrinsics=intrinsics, pixel_aspect=1.0)
 
 
 # The release's name -> ours. Its spatial block 0 is built and never called, so it has no place here.

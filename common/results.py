@@ -34,6 +34,9 @@ SETTINGS = {
     ),
 }
 
+AVERAGES = {"action": "average", "sequence": "mean over sequences"}
+"""What the tables call the mean over their rows."""
+
 PROMPT_NOTES = {
     "given": "the network was told each clip's true action, a label (--action-prompt given)",
     "neutral": "the network was not told the action (--action-prompt neutral)",
@@ -42,15 +45,24 @@ PROMPT_NOTES = {
 
 def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing the numbers."""
-    shown = evaluation.average(evaluation.subjects[0])[1]
+    shown = evaluation.settings
     lines = [
         f"{SETTINGS[name].label}: {SETTINGS[name].what}; needs {SETTINGS[name].needs}"
         + (" -- an oracle, not a result" if SETTINGS[name].oracle else "")
         for name in shown
     ]
-    if "J_Agg" not in shown:
+    if shown and "J_Agg" not in shown:
         lines.append("J-Agg is left out: this dataset's cameras have no known intrinsics to reproject with")
-    lines.append(f"Text: {PROMPT_NOTES[options.action_prompt]}")
+    if evaluation.row == "sequence":
+        lines.append("Text: the clips have no action names; the network was told none")
+        lines.append("Frames: each of a sequence's valid frames counts once")
+        without = [row for (_, row), found in evaluation.tables.items() if not found.num_frames]
+        if without:
+            lines.append(f"No valid frame, so no error and no part in the means: {', '.join(without)}")
+    else:
+        lines.append(f"Text: {PROMPT_NOTES[options.action_prompt]}")
+    if evaluation.annotation:
+        lines.append(f"3D truth: {evaluation.annotation}")
     if options.text_encoder == "random":
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
     lines.append(f"Checkpoint chosen on: {selection}")
@@ -60,17 +72,20 @@ def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]
 
 
 def table(evaluation: Evaluation, subject: str) -> str:
-    """One row an action, one column a setting, at the last sampling step; oracles carry a star."""
-    actions = {action: found.errors for action, found in evaluation.actions(subject).items()}
-    rows = {**actions, "average": evaluation.average(subject)}
-    columns = [(protocol, name) for protocol in rows["average"] for name in rows["average"][protocol]]
+    """One row an action or sequence, one column a setting, at the last sampling step; oracles carry a star."""
+    rows = {row: found.errors for row, found in evaluation.rows(subject).items()}
+    average = evaluation.average(subject)
+    rows |= {AVERAGES[evaluation.row]: average}
+    if evaluation.row == "sequence":
+        rows["mean over frames"] = evaluation.frame_average(subject)
+    columns = [(protocol, name) for protocol in average for name in average[protocol]]
     head = [f"{SETTINGS[name].label}{'*' if SETTINGS[name].oracle else ''}" for _, name in columns]
-    if len(rows["average"]) > 1:
+    if len(average) > 1:
         head = [f"{label} P{protocol}" for label, (protocol, _) in zip(head, columns, strict=True)]
     width = max(len(row) for row in [*rows, "mm, last step"])
     lines = ["  ".join([f"{'mm, last step':<{width}}", *(f"{label:>10}" for label in head)])]
     for row, errors in rows.items():
-        numbers = [f"{errors[protocol][name][-1]:10.2f}" for protocol, name in columns]
+        numbers = [f"{errors[protocol][name][-1]:10.2f}" if errors else f"{'-':>10}" for protocol, name in columns]
         lines.append("  ".join([f"{row:<{width}}", *numbers]))
     return "\n".join(lines)
 
@@ -81,7 +96,7 @@ def report(evaluation: Evaluation, options: Options, selection: str) -> str:
     for subject in evaluation.subjects:
         parts.append((f"{subject}\n" if subject else "") + table(evaluation, subject))
     if len(evaluation.subjects) > 1:
-        mean = {name: error[-1] for name, error in _over_subjects(evaluation)[1].items()}
+        mean = {name: error[-1] for name, error in _over_subjects(evaluation).get(1, {}).items()}
         parts.append("mean over subjects: " + ", ".join(f"{SETTINGS[k].label} {v:.2f} mm" for k, v in mean.items()))
     parts.append("* an oracle: it looks at the truth\n" + "\n".join(notes(options, selection, evaluation)))
     return "\n\n".join(parts)
@@ -92,13 +107,15 @@ def _over_subjects(evaluation: Evaluation) -> dict[int, dict[str, np.ndarray]]:
 
 
 def log_lines(evaluation: Evaluation, options: Options, selection: str) -> str:
-    """The field's log: per action and step every setting of both protocols, and the action-wise averages."""
+    """The field's log: per action or sequence and step every setting of both protocols, and the averages over them."""
     lines = [f"# {note}" for note in notes(options, selection, evaluation)]
     for subject in evaluation.subjects:
         if subject:
             lines += ["", f"==== {subject} ===="]
-        for action, found in evaluation.actions(subject).items():
-            lines += ["", f"----{action}----"]
+        for row, found in evaluation.rows(subject).items():
+            lines += ["", f"----{row}----"]
+            if not found.num_frames:
+                lines.append("no valid frame")
             for protocol, errors in found.errors.items():
                 for step in range(options.sampling_timesteps):
                     lines += [
@@ -106,13 +123,17 @@ def log_lines(evaluation: Evaluation, options: Options, selection: str) -> str:
                         for name, error in errors.items()
                     ]
         lines.append("")
-        for protocol, errors in evaluation.average(subject).items():
-            for step in range(options.sampling_timesteps):
-                lines += [
-                    f"step {step} Protocol #{protocol}   ({PROTOCOLS[protocol]}) action-wise average {name}: "
-                    f"{error[step]:f} mm"
-                    for name, error in errors.items()
-                ]
+        averages = {evaluation.row: evaluation.average(subject)}
+        if evaluation.row == "sequence":
+            averages["frame"] = evaluation.frame_average(subject)
+        for over, average_errors in averages.items():
+            for protocol, errors in average_errors.items():
+                for step in range(options.sampling_timesteps):
+                    lines += [
+                        f"step {step} Protocol #{protocol}   ({PROTOCOLS[protocol]}) {over}-wise average {name}: "
+                        f"{error[step]:f} mm"
+                        for name, error in errors.items()
+                    ]
     return "\n".join(lines) + "\n"
 
 
@@ -127,11 +148,12 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
 
     subjects = {
         subject or "all": {
-            "actions": {
-                action: {"frames": found.num_frames, **plain(found.errors)}
-                for action, found in evaluation.actions(subject).items()
+            f"{evaluation.row}s": {
+                row: {"frames": found.num_frames, **plain(found.errors)}
+                for row, found in evaluation.rows(subject).items()
             },
             "average": plain(evaluation.average(subject)),
+            **({"frame_average": plain(evaluation.frame_average(subject))} if evaluation.row == "sequence" else {}),
         }
         for subject in evaluation.subjects
     }
@@ -141,7 +163,8 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
         "unit": "mm",
         "num_proposals": options.num_proposals,
         "sampling_timesteps": options.sampling_timesteps,
-        "action_prompt": options.action_prompt,
+        "action_prompt": options.action_prompt if evaluation.row == "action" else "none",
+        **({"annotation": evaluation.annotation} if evaluation.annotation else {}),
         "text_encoder": options.text_encoder,
         "compat_release": options.compat_release,
         "checkpoint": checkpoint,

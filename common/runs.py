@@ -31,7 +31,7 @@ from common.training import BEST, LAST, TrainingState, fit
 
 RUN_FILES = (
     "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
-    "results_*.json", "*_predictions_*.npz",
+    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat",
 )  # fmt: skip
 """What a run writes into its folder."""
 
@@ -77,7 +77,7 @@ def run(options: Options) -> None:
 
 def dataset_of(options: Options) -> Dataset:
     """The clips that the options ask for; see `load_dataset`."""
-    return load_dataset(
+    dataset = load_dataset(
         options.dataset,
         options.data_dir,
         options.keypoints,
@@ -89,6 +89,12 @@ def dataset_of(options: Options) -> Dataset:
         subset=options.subset,
         training=options.trains,
     )
+    if options.compat_release:
+        from common.release_compat import release_cameras
+
+        of_test, of_validation = release_cameras(dataset.test), release_cameras(dataset.validation)
+        dataset = replace(dataset, test=of_test, validation=of_validation)
+    return dataset
 
 
 def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
@@ -248,7 +254,12 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         selection = f"held-out training subjects {held_out} (--val-subjects)"
     else:
         selection = f"the test subjects {test}, as the field does"
+    if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
+        raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
     print(f"the best epoch is chosen on {selection}")
+    truths = [dict.fromkeys(clip.annotation for clip in clips) for clips in (dataset.train, dataset.test)]
+    if truths[0].keys() != truths[1].keys():
+        print(f"note: trained on {', '.join(truths[0])}; measured against {', '.join(truths[1])}")
     if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
     write_json(folder / "options.json", options.as_data())
@@ -327,6 +338,16 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
     print(report(found, options, selection))
     for written in write_results(found, options, model.denoiser.config.num_frames, str(path), epoch, selection):
         print(f"wrote {written}")
+    export = DATASETS[options.dataset].export
+    if export is None:
+        return
+    if options.downsample > 1 or not all(answers.is_whole for answers in found.answers):
+        print(
+            "no files for the dataset's own scorer: it takes every frame, and --debug and --downsample leave some out"
+        )
+        return
+    for written in export(options.folder, found.answers):
+        print(f"wrote {written}")
 
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
@@ -366,7 +387,7 @@ def draw(model: DSGDiffu, dataset: Dataset, options: Options) -> None:
     action = options.viz_action or next((clip.action for clip in dataset.test if clip.subject == subject), "")
     views = [clip for clip in dataset.test if (clip.subject, clip.action) == (subject, action)]
     if not views:
-        there = sorted({f"{clip.subject} {clip.action}" for clip in dataset.test})
+        there = sorted({f"{clip.subject} {clip.action}".rstrip() for clip in dataset.test})
         raise UsageError(f"--viz-subject {subject} --viz-action {action}: no such clip; there are {', '.join(there)}")
     if options.viz_camera >= len(views):
         raise UsageError(f"--viz-camera is {options.viz_camera}; {subject} {action} has {len(views)} views, from 0")

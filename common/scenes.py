@@ -1,15 +1,11 @@
 """A clip and its predicted hypotheses as a scene to draw."""
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from common.camera import image_coordinates
+from common.camera import LEVEL, image_coordinates
 from common.clips import Clip
 from common.rendering import Scene
 from common.skeleton import Skeleton
-
-UPRIGHT = Rotation.from_matrix([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
-"""Camera to world for a camera that nothing is known of: level, looking along the world's y axis."""
 
 
 def clip_scene(
@@ -31,7 +27,7 @@ def clip_scene(
         with_truth: draw the clip's 3D poses beside it, if it has them.
     """
     prediction = hypotheses.mean(axis=0) if prediction is None else prediction
-    rotation = UPRIGHT if clip.camera is None else clip.camera.rotation
+    rotation = LEVEL if clip.camera is None else clip.camera.rotation
 
     def upright(poses: np.ndarray) -> np.ndarray:
         return rotation.apply(poses.reshape(-1, 3)).reshape(poses.shape)

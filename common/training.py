@@ -158,15 +158,15 @@ def fit(
                 loss = train_epoch(model, windows, state, options, progress)
             row = {"epoch": epoch, "lr": state.learning_rate, "3d_train": loss * MM}
             if not options.no_eval:
-                row["3d_pos_train"] = _error(model, _spread(dataset.train), sampling)
-                row["3d_pos_valid"] = _error(model, dataset.validation, sampling)
+                row |= _error("3d_pos_train", model, _spread(dataset.train), sampling)
+                row |= _error("3d_pos_valid", model, dataset.validation, sampling)
             row["minutes"] = (time.perf_counter() - begin) / 60
             state.history.append(row)
             state.epoch = epoch
             state.learning_rate *= options.lr_decay
-            error = row.get("3d_pos_valid", math.inf)
-            if error < state.best_error or options.no_eval:
-                state.best_error = error
+            error = row.get("3d_pos_valid")
+            if error is None or error < state.best_error:  # not measured: the last epoch is the best
+                state.best_error = math.inf if error is None else error
                 write_checkpoint(folder / BEST, checkpoint(epoch=epoch, training=None))
             full = checkpoint(epoch=epoch, training=state.as_data())
             write_checkpoint(folder / LAST, full)
@@ -198,9 +198,13 @@ def log_line(row: dict) -> str:
     )
 
 
-def _error(model: DSGDiffu, clips: list[Clip], sampling: Sampling) -> float:
-    """The action-wise average of MPJPE in mm, one hypothesis and one step."""
-    return float(evaluate(model, clips, sampling).average("")[1]["P_Agg"][-1])
+def _error(name: str, model: DSGDiffu, clips: list[Clip], sampling: Sampling) -> dict[str, float]:
+    """{name: the action- or sequence-wise average of MPJPE in mm, one hypothesis and one step}.
+
+    Nothing where no frame counts, which `--debug`'s first batches may lead to.
+    """
+    found = evaluate(model, clips, sampling).average("")
+    return {name: float(found[1]["P_Agg"][-1])} if found else {}
 
 
 def _spread(clips: list[Clip]) -> list[Clip]:
@@ -233,7 +237,7 @@ def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, 
     """The first validation clip's first window: input, prediction and truth."""
     model.eval()
     clip = dataset.validation[0]
-    frames, samples = next(clip_hypotheses(model, clip, sampling, TextCache(model)))
+    frames, _, samples = next(clip_hypotheses(model, clip, sampling, TextCache(model)))
     length = min(clip.num_frames, sampling.num_frames)
     first = replace(clip, **{name: array[frames[0, :length]] for name, array in clip.arrays().items()})
     prediction = samples[0, -1, :, :length].cpu().numpy()

@@ -36,14 +36,14 @@ def window_frames(num_frames: int, window: int, starts: np.ndarray) -> np.ndarra
     return np.clip(starts[:, None] + np.arange(window), 0, num_frames - 1)
 
 
-def stitch(windows: np.ndarray, starts: np.ndarray, num_frames: int) -> np.ndarray:
-    """Windows back to a clip: (W, F, ...) that begin at `starts` -> (num_frames, ...). The first one there counts."""
-    clip = np.empty((num_frames, *windows.shape[2:]), windows.dtype)
-    done = 0
-    for window, start in zip(windows, starts, strict=True):
-        clip[done : start + len(window)] = window[done - start : num_frames - start]
-        done = min(start + len(window), num_frames)
-    return clip
+def first_occurrences(frames: np.ndarray) -> np.ndarray:
+    """Windows back to a clip: (W, F) bool, where `window_frames` names a frame for the first time.
+
+    With evaluation's windows, `windows[first_occurrences(frames)]` of an array (W, F, ...) is the clip, (N, ...).
+    """
+    first = np.zeros(frames.size, bool)
+    first[np.unique(frames, return_index=True)[1]] = True
+    return first.reshape(frames.shape)
 
 
 class Batch(NamedTuple):

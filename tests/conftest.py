@@ -9,6 +9,7 @@ import torch
 
 from common.camera import image_coordinates, load_cameras, project_to_2d, world_to_camera
 from common.datasets import DATASETS
+from common.mpi_inf_3dhp_dataset import CALIBRATIONS
 from common.npz_files import write_npz
 from common.pose_files import layout_metadata
 from common.skeleton import H36M, HUMANEVA15
@@ -92,6 +93,46 @@ class Files:
         write_npz(self.path_3d, positions_3d=self.positions_3d)
         write_npz(self.path_2d, positions_2d=self.positions_2d, metadata=self.metadata)
         return self
+
+
+class Files3DHP:
+    """MPI-INF-3DHP's two files in memory, and `save()`: S1 and S2, and four of the test sequences."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.train, self.test, self.members = {}, {}, {}
+        for seed, name in enumerate(("S1 Seq1", "S1 Seq2", "S2 Seq1")):
+            poses = self.poses(20 + seed, seed)
+            pixels = (1024 + 1500 * poses[..., :2] / poses[..., 2:]).astype(np.float32)
+            views = {camera: {"data_2d": pixels, "data_3d": poses} for camera in ("0", "2")}
+            self.train[name] = [views, [50]] if seed else [views]
+        for name, num_frames in (("TS1", 20), ("TS2", 5), ("TS5", 21), ("TS6", 9)):
+            poses = self.poses(num_frames, 10 + num_frames)
+            pixels = project(poses.astype(np.float64) / 1000, CALIBRATIONS[name].camera("0")).astype(np.float32)
+            self.test[name] = {"data_2d": pixels, "data_3d": poses, "valid": np.ones(num_frames)}
+
+    @staticmethod
+    def poses(num_frames: int, seed: int) -> np.ndarray:
+        """(N, 17, 3) float32, mm, four metres before the camera."""
+        return (1000 * motion(num_frames, 17, seed) + np.float32([0, 0, 4000])).astype(np.float32)
+
+    @property
+    def path_train(self) -> Path:
+        return self.folder / "data_train_3dhp_ori.npz"
+
+    @property
+    def path_test(self) -> Path:
+        return self.folder / "data_test_3dhp_ori.npz"
+
+    def save(self) -> "Files3DHP":
+        write_npz(self.path_train, data=self.train, **self.members)
+        write_npz(self.path_test, data=self.test, **self.members)
+        return self
+
+
+@pytest.fixture
+def mpi_files(tmp_path):
+    return Files3DHP(tmp_path / "data")
 
 
 def project(poses: np.ndarray, camera) -> np.ndarray:

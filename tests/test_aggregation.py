@@ -3,9 +3,10 @@
 import torch
 
 from common.aggregation import mean_hypothesis, nearest_reprojection, take_hypothesis
-from common.protocols import setting_errors
+from common.protocols import mean_errors, setting_poses
 
 B, K, H, F, J = 2, 3, 4, 5, 17
+ALL = torch.ones(B, F, dtype=torch.bool)
 
 
 def case():
@@ -16,6 +17,10 @@ def case():
         torch.randn(B, K, H, F, J, 2),
         torch.randn(B, F, J, 2),
     )
+
+
+def setting_errors(samples, target, nearest, align, valid=ALL):
+    return mean_errors(setting_poses(samples, target, valid, nearest, align), target, valid)
 
 
 def test_no_setting_beats_the_oracle_and_order_of_hypotheses_does_not_matter():
@@ -40,5 +45,5 @@ def test_j_agg_takes_the_hypothesis_that_reprojects_exactly():
 
 def test_without_a_camera_j_agg_is_left_out():
     samples, target, _, _ = case()
-    assert "J_Agg" not in setting_errors(samples, target, None, align=False)
+    assert "J_Agg" not in setting_poses(samples, target, ALL, None, align=False)
     assert mean_hypothesis(samples).shape == (B, K, F, J, 3)

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from common.arguments import H36M_CPN, H36M_GT, PRESETS, Options, parse_options
+from common.arguments import H36M_CPN, H36M_GT, MPI_INF_3DHP, PRESETS, Options, parse_options
 from common.errors import UsageError
 
 
@@ -33,6 +33,13 @@ def test_the_published_commands_parse():
     options = parse(*evaluate.split())
     assert (options.num_proposals, options.sampling_timesteps, options.num_frames) == (20, 10, 1)
     assert not options.trains
+    train = "-d 3dhp -c checkpoint/mpi_1_lr7e-5_lrd0.995 -gpu 0,1 --nolog -lrd 0.995 -lr 0.00007 -e 120"
+    options = parse(*train.split(), defaults=MPI_INF_3DHP)
+    assert (options.dataset, options.keypoints, options.learning_rate, options.trains) == ("3dhp", "ori", 7e-5, True)
+    evaluate = "-c checkpoint/mpi_1_lr7e-5_lrd0.995 -gpu 0,1 --nolog --evaluate best_epoch_1_1.bin -b 4"
+    assert not parse(
+        *evaluate.split(), "-num_proposals", "20", "-sampling_timesteps", "10", defaults=MPI_INF_3DHP
+    ).trains
 
 
 def test_a_preset_gives_way_to_what_is_given():

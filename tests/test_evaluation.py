@@ -70,7 +70,7 @@ def test_frames_are_counted_as_published(case):
     model, clips = case
     model.answer(clips, torch.zeros(1, 17, 3))
     found = evaluate(model, clips, Sampling(9, 1, 1, 4))
-    assert found.actions("")["Walking"].num_frames == 4 * (27 + 27)  # 20 and 21 frames: three windows of 9 each
+    assert found.rows("")["Walking"].num_frames == 4 * (27 + 27)  # 20 and 21 frames: three windows of 9 each
     assert evaluate(model, clips, Sampling(50, 1, 1, 4)).num_frames == 4 * 3 * 50  # a short clip is one padded window
 
 

@@ -11,7 +11,7 @@ from common.aggregation import nearest_reprojection
 from common.clip_text import TextTower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.protocols import setting_errors
+from common.protocols import mean_errors, setting_poses
 from common.release_compat import load_release_state, release_networks, translate_state
 from common.sampler import average_with_mirror, ddim_sample
 from common.skeleton import H36M, MPI_INF_3DHP, mirror
@@ -128,7 +128,9 @@ def test_samples(case):
 def test_the_eight_metrics(prefix, align):
     golden = dict(np.load(GOLDEN / "h36m.npz"))
     nearest = nearest_reprojection(tensor(golden["metric_reproj_2d"]), tensor(golden["x_2d"]))
-    found = setting_errors(tensor(golden["metric_pred"]), tensor(golden["target"]), nearest, align)
+    target = tensor(golden["target"])
+    every = torch.ones(target.shape[:2], dtype=torch.bool)
+    found = mean_errors(setting_poses(tensor(golden["metric_pred"]), target, every, nearest, align), target, every)
     assert list(found) == ["J_Best", "P_Best", "P_Agg", "J_Agg"]
     for name, errors in found.items():
         assert_close(errors, golden[f"{prefix}_{name}"])

@@ -398,7 +398,7 @@ def test_a_users_mistake_shows_no_traceback():
 
 
 def test_importing_the_scripts_runs_nothing():
-    command = [sys.executable, "-c", "import main, main_gt"]
+    command = [sys.executable, "-c", "import main, main_gt, main_3dhp"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
 
