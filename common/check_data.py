@@ -199,7 +199,8 @@ def _actions(tree: dict[str, dict], path: Path) -> Iterable[tuple[str, str, obje
 
 def _check_custom(description: DatasetDescription, path: Path, report: FileReport) -> None:
     report.shape = f"(N, {description.skeleton.num_joints}, 2) pixels"
-    for video, actions in read_custom(description, path.parent, _keypoints(report), ()).items():
+    _, clips = read_custom(description, path.parent, _keypoints(report), None, ())
+    for video, actions in clips.items():
         report.clips += len(actions)
         for views in actions.values():
             report.views += len(views)

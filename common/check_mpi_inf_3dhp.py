@@ -6,7 +6,7 @@ data_2d is (N, 17, 2), pixels; data_3d (N, 17, 3), camera space, mm; valid (N,),
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from common.data_report import FileReport, Problems
 from common.errors import DataError
+from common.mpi_inf_3dhp_dataset import CALIBRATIONS, Calibration
 from common.pose_files import check_array, check_size, read_pose_file
 from common.pose_measures import BoneLengths, Projection, ProjectionErrors
 from common.skeleton import MPI_INF_3DHP
@@ -21,29 +22,6 @@ from common.skeleton import MPI_INF_3DHP
 TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
 LARGEST_MEAN_ERROR = 2.0
 """Pixels: the 2D of a test sequence lies closer to the projection of its 3D."""
-
-
-@dataclass(frozen=True)
-class _Lens:
-    """The published calibration of a test sequence's camera, without distortion; lengths in mm on the sensor."""
-
-    size: tuple[int, int]
-    focal: float
-    offset: tuple[float, float]
-    sensor: tuple[float, float]
-    aspect: float = 1.0
-    """The factor of the vertical focal length. The field's code leaves it out."""
-
-    def project(self, poses: np.ndarray, aspect: float) -> np.ndarray:
-        """(N, J, 3) camera space -> (N, J, 2) pixels."""
-        per_mm = np.array(self.size) / self.sensor
-        focal = self.focal * per_mm * [1, aspect]
-        return poses[..., :2] / poses[..., 2:] * focal + np.array(self.size) / 2 + self.offset * per_mm
-
-
-_STUDIO = _Lens((2048, 2048), 7.32506, (-0.0322884, 0.0929296), (10, 10))
-_OUTSIDE = _Lens((1920, 1080), 8.770747185, (-0.104908645, 0.104899704), (10, 5.625), aspect=0.993236)
-_LENSES = {**dict.fromkeys(("TS1", "TS2", "TS3", "TS4"), _STUDIO), **dict.fromkeys(("TS5", "TS6"), _OUTSIDE)}
 
 
 def check_train_file(path: Path, report: FileReport) -> None:
@@ -75,8 +53,8 @@ def check_test_file(path: Path, report: FileReport) -> None:
     for name, content in _sequences(path, report):
         report.views += 1
         with Problems(report, path):
-            if name not in _LENSES:
-                raise DataError(f"{name} is no test sequence; expected some of {', '.join(_LENSES)}")
+            if name not in CALIBRATIONS:
+                raise DataError(f"{name} is no test sequence; expected some of {', '.join(CALIBRATIONS)}")
             poses, pixels = _check_view(content, name)
             report.count_frames(name, len(poses))
             lengths.add(name, poses)
@@ -86,7 +64,7 @@ def check_test_file(path: Path, report: FileReport) -> None:
             report.valid_frames[name] = int(np.count_nonzero(valid))
             if not valid.any():
                 raise DataError(f"{name} has no valid frame, so nothing of it can be measured; leave it out")
-            found = _projections(name, poses, pixels, _LENSES[name])
+            found = _projections(name, poses, pixels, CALIBRATIONS[name])
             report.projections += found
             best = min(projection.mean_px for projection in found)
             if not best <= LARGEST_MEAN_ERROR:
@@ -97,13 +75,15 @@ def check_test_file(path: Path, report: FileReport) -> None:
     report.set_bones(lengths.summary())
 
 
-def _projections(name: str, poses: np.ndarray, pixels: np.ndarray, lens: _Lens) -> list[Projection]:
+def _projections(name: str, poses: np.ndarray, pixels: np.ndarray, calibration: Calibration) -> list[Projection]:
     """With the calibration and, where that differs, as the field's code has it."""
-    choices = {"": 1.0} if lens.aspect == 1 else {"pixel aspect corrected": lens.aspect, "square pixels": 1.0}
+    choices = {"": calibration}
+    if calibration.pixel_aspect != 1:
+        choices = {"pixel aspect corrected": calibration, "square pixels": replace(calibration, pixel_aspect=1.0)}
     found = []
-    for label, aspect in choices.items():
+    for label, choice in choices.items():
         errors = ProjectionErrors()
-        errors.add(name, pixels, lens.project(poses, aspect))
+        errors.add(name, pixels, choice.project(poses))
         found.append(errors.summary(label))
     return found
 

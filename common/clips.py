@@ -10,6 +10,9 @@ from common.text_prompts import NEUTRAL_VERB
 MM = 1000
 """Millimetres in a metre: metres inside, millimetres in files and tables."""
 
+UNKNOWN_ACTION = "custom"
+"""What a video of one's own is called, as VideoPose3D does: it names nothing that the network could be told."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -63,7 +66,7 @@ class Clip:
     @property
     def verb(self) -> str:
         """The word that the prompt is given."""
-        return NEUTRAL_VERB if self.is_sequence else self.action_class
+        return NEUTRAL_VERB if self.is_sequence or self.action == UNKNOWN_ACTION else self.action_class
 
     @property
     def name(self) -> str:

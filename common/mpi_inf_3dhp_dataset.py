@@ -35,12 +35,24 @@ class Calibration:
     sensor: tuple[float, float]
     pixel_aspect: float = 1.0
 
+    @property
+    def focal(self) -> np.ndarray:
+        """(2,) pixels."""
+        return self.focal_length * np.array([1, self.pixel_aspect]) * [self.width, self.height] / np.array(self.sensor)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """(2,) pixels."""
+        size = np.array([self.width, self.height])
+        return size / 2 + self.centre_offset * size / np.array(self.sensor)
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) camera space -> (..., 2) pixels."""
+        return points[..., :2] / points[..., 2:] * self.focal + self.centre
+
     def camera(self, name: str) -> Camera:
         """Without orientation and place, which are not known."""
-        size, sensor = np.array([self.width, self.height]), np.array(self.sensor)
-        focal = self.focal_length * np.array([1, self.pixel_aspect]) * size / sensor  # pixels
-        centre = size / 2 + self.centre_offset * size / sensor
-        screen = [*(focal / self.width * 2), *normalize_screen_coordinates(centre, self.width, self.height)]
+        screen = [*(self.focal / self.width * 2), *normalize_screen_coordinates(self.centre, self.width, self.height)]
         intrinsics = np.array([*screen, 0, 0, 0, 0, 0], np.float32)
         return Camera(name, self.width, self.height, intrinsics=intrinsics, pixel_aspect=self.pixel_aspect)
 

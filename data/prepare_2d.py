@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
 from common.camera import load_cameras  # noqa: E402
+from common.clips import UNKNOWN_ACTION  # noqa: E402
 from common.dataset_description import DatasetDescription  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.errors import DataError, UsageError, exit_code  # noqa: E402
@@ -34,8 +35,6 @@ from common.pose_files import layout_metadata, read_pose_file, subject_tree  # n
 from common.skeleton import H36M  # noqa: E402
 
 TARGETS = [name for name, description in DATASETS.items() if description.skeleton is H36M]
-ACTION = "custom"
-"""The action of a video, as VideoPose3D calls it."""
 SINGLE_CLIP = ("video", "width", "height", "person", "first_frame", "frames")
 """Options that are of one clip."""
 
@@ -60,8 +59,8 @@ def prepare_video(options: argparse.Namespace, out: Path) -> None:
     video = Path(options.video or source.stem).name
     _write(
         out,
-        {video: {ACTION: [track.points]}},
-        {video: {ACTION: [track.confidences]}},
+        {video: {UNKNOWN_ACTION: [track.points]}},
+        {video: {UNKNOWN_ACTION: [track.confidences]}},
         video_metadata={video: {"w": width, "h": height}},
     )
     print(f"wrote    {out}; predict with")

@@ -27,12 +27,12 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules besid
 
 from common.errors import DataError, UsageError, exit_code  # noqa: E402
 from common.mat_files import read_mat  # noqa: E402
+from common.mpi_inf_3dhp_dataset import ANNOTATIONS, CALIBRATIONS, NUM_ACTIVITIES, Calibration  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array  # noqa: E402
 from common.preparation import SequenceCache  # noqa: E402
 from common.skeleton import MPI_INF_3DHP  # noqa: E402
 
-ANNOTATIONS = ("annot3", "univ_annot3")
 TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
 
 # The cameras that published training sets use, VNect's: numbers in the data set, 0 to 13. Source: mpii_get_camera_set.m
@@ -64,7 +64,6 @@ SEQUENCES = {
 }
 TEST_SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 TEST_FOLDERS = (".", "mpi_inf_3dhp_test_set", "mpi_inf_3dhp_test_set/mpi_inf_3dhp_test_set")
-NUM_ACTIVITIES = 7
 
 GOOD_RESIDUAL = 5.0
 """Pixels: where annot3 lands farther than that from annot2, on average, something is not as it should be."""
@@ -82,19 +81,6 @@ class Pinhole:
     def project(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) camera space -> (..., 2) pixels."""
         return points[..., :2] / points[..., 2:] * self.focal + self.centre
-
-
-def camera_of_test_sequence(sequence: str) -> Pinhole:
-    """The camera of a test sequence. Source: the calibration that comes with the test set."""
-    if sequence in ("TS5", "TS6"):
-        size, focal_mm, offset_mm, pixel_aspect = (1920, 1080), 8.770747185, (-0.104908645, 0.104899704), 0.993236
-    else:
-        size, focal_mm, offset_mm, pixel_aspect = (2048, 2048), 7.32506, (-0.0322884, 0.0929296), 1.0
-    pixels_per_mm = size[0] / 10  # the sensor is 10 mm wide
-    return Pinhole(
-        focal=focal_mm * pixels_per_mm * np.array([1.0, pixel_aspect]),
-        centre=np.array(offset_mm) * pixels_per_mm + np.array(size) / 2,
-    )
 
 
 def fit_camera(points: np.ndarray, pixels: np.ndarray) -> Pinhole:
@@ -131,7 +117,7 @@ def read_calibration(path: Path) -> dict[int, Pinhole]:
     return cameras
 
 
-def landing_errors(points: np.ndarray, pixels: np.ndarray, camera: Pinhole) -> np.ndarray:
+def landing_errors(points: np.ndarray, pixels: np.ndarray, camera: Pinhole | Calibration) -> np.ndarray:
     """Distances in pixels between the projected points (N, 17, 3) and pixels (N, 17, 2): (N, 17), NaN behind it."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distances = np.linalg.norm(camera.project(points) - pixels, axis=-1)
@@ -265,7 +251,7 @@ def convert_test(path: Path, sequence: str, annotation: str) -> dict:
         raise DataError(f"{path}: valid_frame has values other than 0 and 1; get the file again")
     if not np.isin(activity, np.arange(1, NUM_ACTIVITIES + 1)).all():
         raise DataError(f"{path}: activity_annotation has values other than 1 to {NUM_ACTIVITIES}; get the file again")
-    errors = landing_errors(points.astype(np.float64), pixels.astype(np.float64), camera_of_test_sequence(sequence))
+    errors = landing_errors(points.astype(np.float64), pixels.astype(np.float64), CALIBRATIONS[sequence])
     if np.isnan(errors).all():
         raise DataError(f"{path}: annot3 has no joint ahead of the camera; expected camera space, z forward")
     counts = valid.astype(bool)

@@ -8,6 +8,7 @@ from common.errors import DataError, UsageError
 from common.npz_files import write_npz
 from common.pose_files import layout_metadata
 from common.skeleton import H36M
+from common.text_prompts import NEUTRAL_VERB
 from tests.conftest import ROOT, project
 
 
@@ -102,6 +103,13 @@ def test_custom_has_2d_alone(tmp_path):
     np.testing.assert_allclose(clip.poses_2d[0, 0], [0, 0.5])
     with pytest.raises(UsageError, match="no 3D poses to train on"):
         load_dataset("custom", tmp_path, "mine")
+
+
+def test_custom_is_told_no_action_unless_the_file_names_one(tmp_path):
+    write_custom(tmp_path)
+    assert load_dataset("custom", tmp_path, "mine", training=False).test[0].verb == NEUTRAL_VERB
+    write_custom(tmp_path, positions_2d={"street.mp4": {"Walking 1": [np.full((12, 17, 2), 100, np.float32)]}})
+    assert load_dataset("custom", tmp_path, "mine", training=False).test[0].verb == "Walking"
 
 
 def test_custom_without_its_size(tmp_path):

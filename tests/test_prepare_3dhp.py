@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from common.mpi_inf_3dhp_dataset import ANNOTATIONS, CALIBRATIONS
 from common.npz_files import read_npz
 from common.skeleton import MPI_INF_3DHP
 from data import prepare_3dhp as prepare
@@ -70,7 +71,7 @@ def sequence_arrays(sequence="TS1", num_frames=9):
     """A test sequence's variables in MATLAB's order of axes: (C, 17, 1, N), (1, N)."""
     random = np.random.default_rng(1)
     points = random.normal(scale=400, size=(num_frames, 17, 3)) + np.array([0, 0, 4000])
-    pixels = prepare.camera_of_test_sequence(sequence).project(points)
+    pixels = CALIBRATIONS[sequence].project(points)
     return {
         "annot2": pixels.transpose(2, 1, 0)[:, :, None],
         "annot3": points.transpose(2, 1, 0)[:, :, None],
@@ -128,7 +129,7 @@ def test_joint_order_is_the_skeletons():
 
 
 @pytest.mark.parametrize("save", [save_version_5, save_version_73])
-@pytest.mark.parametrize("annotation", prepare.ANNOTATIONS)
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
 def test_training(run, download, train_file, save, annotation):
     arrays = training_arrays()
     save(download / "S1" / "Seq2" / "annot.mat", arrays)
@@ -199,7 +200,7 @@ def test_fit_finds_the_camera():
 
 
 @pytest.mark.parametrize("save", [save_version_5, save_version_73])
-@pytest.mark.parametrize("annotation", prepare.ANNOTATIONS)
+@pytest.mark.parametrize("annotation", ANNOTATIONS)
 @pytest.mark.parametrize("around", [".", "mpi_inf_3dhp_test_set", "mpi_inf_3dhp_test_set/mpi_inf_3dhp_test_set"])
 def test_test_set(run, download, test_file, save, annotation, around):
     arrays = sequence_arrays("TS6")
@@ -237,7 +238,7 @@ def test_cameras_of_the_test_set(sequence):
             0.993236 * 8.770747185 * 192 / 4 + 540 + 0.104899704 * 192,
         ],
     }
-    projected = prepare.camera_of_test_sequence(sequence).project(np.array([1000.0, 1000.0, 4000.0]))
+    projected = CALIBRATIONS[sequence].project(np.array([1000.0, 1000.0, 4000.0]))
     np.testing.assert_allclose(projected, expected[sequence])
 
 
