@@ -263,7 +263,9 @@ PRESETS = {
 }  # fmt: skip
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line: UsageError instead of the usage and an exit."""
+
     def error(self, message):
         raise UsageError(f"{message} (--help lists the options)")
 
@@ -279,7 +281,7 @@ def parse_options(argv: Sequence[str] | None, defaults: Options, description: st
     Raises:
         UsageError: one line.
     """
-    parser = _Parser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="a named set of options; others given go over it")
     groups = {}
     for entry in fields(Options):

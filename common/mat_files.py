@@ -1,70 +1,122 @@
-"""Reading MATLAB's files, of version 5 (scipy) and of version 7.3 (HDF5), in one form.
+"""MATLAB's data files (v5 to v7.3) and Octave's text files, read as data: no code that a file may hold is run.
 
-Neither reader runs anything that a file holds: both return numbers, and MATLAB objects and functions as they lie there.
+Arrays come with MATLAB's dimensions, first index first, whatever the order on the disk.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
 import numpy as np
-from scipy.io import loadmat
 
 from common.errors import DataError
+from common.mat_v5 import MAX_BYTES, is_mat_v5, read_mat_v5
+from common.octave_text import is_octave_text, read_octave_text
 
-Variable = np.ndarray | list[np.ndarray]
-"""An array in MATLAB's order of axes, or the arrays of a cell array in MATLAB's (column) order."""
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_MOST_CELLS = 10_000
+_USERBLOCK = 512  # bytes before the HDF5 part, with MATLAB's header
+
+Value = np.ndarray | list | str
 
 
-def read_mat(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Variable]:
+def read_mat(path: str | os.PathLike, names: Collection[str], optional: Collection[str] = ()) -> dict[str, Value]:
     """Variables of a .mat file.
 
     Args:
-        path: a file that MATLAB (or Octave, or scipy) saved.
-        names: the variables to read.
-        optional: more of them, left out of the result where the file has none.
+        path: MATLAB's v5, v6, v7 or v7.3 format (Octave and scipy write the first three), or Octave's text format.
+        names: the variables that must be there.
+        optional: those that may be.
+
+    Returns:
+        Name -> a float64 array of at least two dimensions, text, or for a cell array the list of its cells (column by
+        column), each an array or text.
 
     Raises:
-        DataError: the file is absent, damaged or no MATLAB file, or it lacks one of `names`.
+        DataError: the file is absent, damaged, of another format, lacks a variable, or a variable is none of these.
     """
+    path = Path(path)
     if not path.is_file():
-        raise DataError(f"{path} not found; data/README.md says where to get it")
-    read = _read_hdf5 if h5py.is_hdf5(path) else _read_version_5
+        there = "is a folder, expected a .mat file" if path.is_dir() else "not found"
+        raise DataError(f"{path}: {there}; give the path of the file itself")
     try:
-        found, others = read(path, [*names, *optional])
-    except Exception as error:  # a damaged file makes both libraries raise nearly anything
-        reason = (str(error).splitlines() or [""])[0][:150]
-        raise DataError(
-            f"{path} is damaged or no MATLAB file ({type(error).__name__}: {reason}); get it again"
-        ) from None
-    missing = [name for name in names if name not in found]
+        with open(path, "rb") as file:
+            head = file.read(_USERBLOCK + len(_HDF5))
+        found = _reader(head)(path, {*names, *optional})
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({_reason(error)}); it may be damaged: copy it again") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {_reason(error)}; get it again, or save it anew with -v7") from None
+    except Exception as error:  # a damaged file makes the readers raise nearly anything
+        raise DataError(f"{path} cannot be read ({_reason(error)}); it is damaged: copy it again") from None
+    missing = sorted(set(names) - set(found))
     if missing:
-        there = ", ".join(sorted(others)[:20]) or "nothing"
-        raise DataError(f"{path} has no {', '.join(missing)}, only {there}; expected the file as downloaded")
+        raise DataError(f"{path} has no {', '.join(missing)}; give a file that has")
     return found
 
 
-def _read_version_5(path: Path, names: Sequence[str]) -> tuple[dict[str, Variable], list[str]]:
-    content = loadmat(path, variable_names=list(names), appendmat=False)
-    found = {name: content[name] for name in names if name in content}
-    for name, value in found.items():
-        if value.dtype == object:
-            found[name] = list(value.ravel(order="F"))
-    others = list(found)
-    if len(found) < len(names):  # only then is it worth going through the file again
-        others = [name for name in loadmat(path, appendmat=False) if not name.startswith("__")]
-    return found, others
+def _reason(error: Exception) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def _read_hdf5(path: Path, names: Sequence[str]) -> tuple[dict[str, Variable], list[str]]:
+def _reader(head: bytes):
+    if head.startswith(_HDF5) or head[_USERBLOCK:] == _HDF5:
+        return _read_hdf5
+    if is_mat_v5(head):
+        return read_mat_v5
+    if is_octave_text(head):
+        return read_octave_text
+    raise ValueError("no .mat file of MATLAB v5 to v7.3 nor Octave's text")
+
+
+def _read_hdf5(path: Path, names: Collection[str]) -> dict[str, Value]:
     found = {}
     with h5py.File(path, "r") as file:
         for name in names:
-            variable = file.get(name)
-            if isinstance(variable, h5py.Dataset):
-                if h5py.check_ref_dtype(variable.dtype):
-                    # MATLAB's axes are reversed in HDF5, so that this row-major order is MATLAB's column-major one.
-                    found[name] = [np.asarray(file[reference]).T for reference in variable[()].ravel()]
-                else:
-                    found[name] = np.asarray(variable).T
-        return found, [name for name in file if not name.startswith("#")]
+            key = name.encode()
+            if file.id.links.exists(key):
+                # Other links lead to other places or files: no file of MATLAB's has them.
+                if file.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
+                    raise ValueError(f"{name} is a link, expected data")
+                found[name] = _hdf5_value(file[name], name)
+    return found
+
+
+def _hdf5_value(node: object, name: str, in_cell: bool = False) -> Value:
+    """A dataset: dimensions are reversed, cells are references, what is empty says so and holds its sizes instead."""
+    if not isinstance(node, h5py.Dataset):
+        raise _odd(name, in_cell)
+    if node.is_virtual or node.external:
+        raise ValueError(f"{name} lies in another file, expected it in this one")
+    if node.size is None or node.size * node.dtype.itemsize > MAX_BYTES:
+        raise ValueError(f"{name} claims more than {MAX_BYTES >> 20} MB or nothing, expected poses or errors")
+    is_cell = h5py.check_ref_dtype(node.dtype) is h5py.Reference
+    matlab_class = node.attrs.get("MATLAB_class", b"")
+    if node.attrs.get("MATLAB_empty", 0):
+        return [] if matlab_class == b"cell" else "" if matlab_class == b"char" else np.zeros((0, 0))
+    if is_cell and not in_cell:
+        return _hdf5_cells(node, name)
+    if node.dtype.kind not in "fiub":
+        raise _odd(name, in_cell)
+    if matlab_class == b"char":
+        return "".join(chr(int(letter)) for letter in node[()].ravel())
+    return np.atleast_2d(node[()].astype(np.float64).T)
+
+
+def _hdf5_cells(node: h5py.Dataset, name: str) -> list[Value]:
+    if node.size > _MOST_CELLS:
+        raise ValueError(f"{name} has {node.size} cells, expected a few")
+    cells, bytes_left = [], MAX_BYTES  # a small file can refer to one array many times
+    for reference in node[()].ravel():  # reversed dimensions row by row: MATLAB's column by column
+        cell = node.file[reference]
+        bytes_left -= getattr(cell, "size", 0) * 8 + 8
+        if bytes_left < 0:
+            raise ValueError(f"{name} has cells of more than {MAX_BYTES >> 20} MB together, expected errors")
+        cells.append(_hdf5_value(cell, name, in_cell=True))
+    return cells
+
+
+def _odd(name: str, in_cell: bool) -> ValueError:
+    where = f"a cell of {name}" if in_cell else name
+    return ValueError(f"{where} is not an array of numbers{'' if in_cell else ', a cell of such'} or text")

@@ -3,6 +3,11 @@
 import torch
 from torch import Tensor
 
+PCK_THRESHOLD = 150.0
+"""mm: about half a head (Mehta et al. 2017)."""
+AUC_THRESHOLDS = tuple(range(0, 151, 5))
+"""mm."""
+
 
 def joint_errors(predicted: Tensor, target: Tensor) -> Tensor:
     """Distance of every joint to the truth (Protocol #1 before averaging).
@@ -49,3 +54,26 @@ def procrustes_align(predicted: Tensor, target: Tensor) -> Tensor:
 def p_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """MPJPE after Procrustes alignment of each pose (Protocol #2): (..., F, J, 3) -> (...)."""
     return mpjpe(procrustes_align(predicted, target), target)
+
+
+def pck(errors: Tensor, threshold: float = PCK_THRESHOLD) -> Tensor:
+    """Percentage of correct keypoints in 3D: how many joints are nearer to the truth than the threshold.
+
+    Mehta et al. 2017 (Monocular 3D Human Pose Estimation In The Wild Using Improved CNN Supervision), Sec. 6.2.
+
+    Args:
+        errors: (..., F, J), mm, of the joints that count (see joint_errors).
+        threshold: mm; an error of just that much is not correct.
+
+    Returns:
+        (...), percent, over frames and joints.
+    """
+    return 100 * (errors < threshold).double().mean(dim=(-2, -1))
+
+
+def auc(errors: Tensor) -> Tensor:
+    """Area under the PCK curve: the mean PCK over the thresholds 0, 5, ..., 150 mm, (..., F, J) mm -> (...) percent.
+
+    Mehta et al. 2017, as pck. The threshold 0 counts, and nothing is below it: no answer reaches more than 30/31.
+    """
+    return torch.stack([pck(errors, threshold) for threshold in AUC_THRESHOLDS]).mean(dim=0)

@@ -5,7 +5,7 @@ import torch
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
-from common.metrics import mpjpe, p_mpjpe, procrustes_align
+from common.metrics import AUC_THRESHOLDS, auc, mpjpe, p_mpjpe, pck, procrustes_align
 
 
 def test_mpjpe_of_a_known_offset():
@@ -31,3 +31,19 @@ def test_alignment_agrees_with_scipys_where_no_reflection_is_wanted():
     residual = (procrustes_align(predicted, target) - target).square().sum().item()
     size = (target - target.mean(0)).square().sum().item()
     assert residual / size == pytest.approx(procrustes(target.numpy(), predicted.numpy())[2], rel=1e-9)
+
+
+def test_pck_counts_what_is_less_than_the_threshold_and_not_what_is_equal():
+    below = torch.tensor(150.0, dtype=torch.float64).nextafter(torch.tensor(0.0, dtype=torch.float64)).item()
+    errors = torch.tensor([[below, 150.0], [0.0, 151.0]], dtype=torch.float64)
+    assert pck(errors).item() == 50
+    assert pck(errors, threshold=0).item() == 0
+    assert pck(errors, threshold=150.5).item() == 75
+
+
+def test_auc_is_the_mean_over_31_thresholds_of_which_0_is_one():
+    assert AUC_THRESHOLDS[:2] == (0, 5)
+    assert AUC_THRESHOLDS[-1] == 150
+    errors = torch.tensor([[[0.0]], [[5.0]], [[147.0]], [[150.0]]])  # (4, F, J): right from 5, from 10, at 150, never
+    torch.testing.assert_close(auc(errors), 100 * torch.tensor([30, 29, 1, 0], dtype=torch.float64) / 31)
+    torch.testing.assert_close(auc(errors[:, :, 0]), auc(errors).mean())
