@@ -168,8 +168,8 @@ def run_folder(folder: Path) -> Iterator[None]:
     Raises:
         DataError: it cannot be written to.
     """
-    new = not folder.exists()
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.probe"
         probe.touch()

@@ -353,7 +353,7 @@ def test_evaluation_of_some_sequences_with_both_protocols(trained, tmp_path, cap
     argv = [*base, "-c", str(tmp_path), "--evaluate", checkpoint, "-ste", "TS1,TS5", "--p2", "-b", "1", "-f", "7"]
     assert main_3dhp.main(argv) == 0
     shown = capsys.readouterr().out
-    found = json.loads((tmp_path / "results_H1_K1.json").read_text())
+    found = json.loads((tmp_path / "results_H1_K1_f7.json").read_text())
     assert list(found["subjects"]["all"]["sequences"]) == ["TS1", "TS5"]
     assert found["average"].keys() == {"protocol_1", "protocol_2"}
     assert errors_of({"average": {"protocol_1": found["average"]["protocol_2"]}}, "P_Agg") < errors_of(found, "P_Agg")

@@ -235,7 +235,8 @@ def test_render_draws_the_prediction(run, tmp_path):
         errors.append(1000 * np.linalg.norm(np.load(poses) - truth[camera], axis=-1).mean())
     assert picture.read_bytes()[:6] == b"GIF89a"
     assert run(*evaluate, "-a", "Sitting") == 0
-    assert np.mean(errors) == pytest.approx(run.results("H2_K1")["average"]["protocol_1"]["P_Agg"][0], rel=1e-5)
+    measured = run.results("H2_K1_f2_Sitting")["average"]["protocol_1"]["P_Agg"][0]
+    assert np.mean(errors) == pytest.approx(measured, rel=1e-5)
 
 
 def test_tensorboard_gets_numbers_and_a_picture(tmp_path):
