@@ -82,6 +82,6 @@ def write_pck_curves(path: Path, thresholds: Sequence[float], curves: Sequence[P
     axes.set_yticks(range(0, 101, 20))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", framealpha=1)
+    axes.legend(loc="best", framealpha=1)
     with replacing(path) as part:
         figure.savefig(part, dpi=150)

@@ -40,6 +40,8 @@ class DatasetDescription:
 
     export: Callable[[Path, Sequence[SequenceAnswers]], list[Path]] | None = None
     """Writes an evaluation's answers into the run's folder, for the dataset's own scorer; returns the paths."""
+    score: Callable[[Path, Sequence[SequenceAnswers]], tuple[str, list[Path]]] | None = None
+    """Scores them as the dataset's own scorer does; returns the tables, and what it wrote into a folder."""
 
     @property
     def has_truth(self) -> bool:

@@ -11,6 +11,7 @@ from common.errors import UsageError
 from common.h36m_dataset import read_h36m_format
 from common.mat_export import write_mat_files
 from common.mpi_inf_3dhp_dataset import read_mpi_inf_3dhp
+from common.mpi_inf_3dhp_report import score_answers
 from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
 
@@ -51,6 +52,7 @@ _MPI_INF_3DHP = DatasetDescription(
     num_file_joints=17,
     kept_joints=tuple(range(17)),
     export=write_mat_files,
+    score=score_answers,
 )
 
 DATASETS = {description.name: description for description in (_H36M, _HUMANEVA15, _CUSTOM, _SAMPLE, _MPI_INF_3DHP)}

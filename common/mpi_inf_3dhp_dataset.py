@@ -15,9 +15,9 @@ from common.camera import Camera, normalize_screen_coordinates
 from common.clips import MM, Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
+from common.mpi_inf_3dhp_errors import ANNOTATIONS
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 
-ANNOTATIONS = ("annot3", "univ_annot3")
 NUM_ACTIVITIES = 7
 TRAINING_SIZE = 2048
 """Width and height of the training images, pixels."""
@@ -103,7 +103,7 @@ def _read(path: Path) -> tuple[dict[str, object], str]:
     if not isinstance(tree, dict) or not tree or not all(isinstance(name, str) and name.isprintable() for name in tree):
         raise DataError(f"{path}: data is no dict of named sequences; expected names such as 'S1 Seq1' or 'TS1'")
     if annotation is None:
-        return tree, f"{ANNOTATIONS[0]}, presumably (the file does not say)"
+        return tree, f"{next(iter(ANNOTATIONS))}, presumably (the file does not say)"
     annotation = str(annotation)
     if annotation not in ANNOTATIONS:
         raise DataError(f"{path}: annotation is {annotation[:40]!r}; expected {' or '.join(ANNOTATIONS)}")

@@ -11,7 +11,7 @@ import torch
 
 from common.errors import DataError
 from common.metrics import auc, pck
-from common.results import SETTINGS
+from common.settings import SETTINGS
 from common.skeleton import MPI_INF_3DHP
 
 JOINT_GROUPS = {

@@ -5,7 +5,6 @@ subjects the checkpoint was chosen: numbers that differ in these are not compara
 """
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +12,7 @@ import numpy as np
 from common.arguments import Options
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How many hypotheses become one answer."""
-
-    label: str
-    what: str
-    needs: str
-    oracle: bool
-
-
-SETTINGS = {
-    "J_Best": Setting("J-Best", "each joint of the hypothesis closest to the truth", "the 3D truth", True),
-    "P_Best": Setting("P-Best", "the hypothesis with the least mean error", "the 3D truth", True),
-    "P_Agg": Setting("P-Agg", "the mean of the hypotheses", "nothing", False),
-    "J_Agg": Setting(
-        "J-Agg", "each joint of the hypothesis that reprojects closest", "the camera and the true root position", False
-    ),
-}
+from common.settings import SETTINGS
 
 AVERAGES = {"action": "average", "sequence": "mean over sequences"}
 """What the tables call the mean over their rows."""

@@ -29,9 +29,11 @@ from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.training import BEST, LAST, TrainingState, fit
 
+SCORES = "scores"
+"""The folder, in the run's, of a dataset's own scores."""
 RUN_FILES = (
     "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
-    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat",
+    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", SCORES,
 )  # fmt: skip
 """What a run writes into its folder."""
 
@@ -338,16 +340,19 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
     print(report(found, options, selection))
     for written in write_results(found, options, model.denoiser.config.num_frames, str(path), epoch, selection):
         print(f"wrote {written}")
-    export = DATASETS[options.dataset].export
-    if export is None:
+    description = DATASETS[options.dataset]
+    if description.export is None:
         return
     if options.downsample > 1 or not all(answers.is_whole for answers in found.answers):
         print(
             "no files for the dataset's own scorer: it takes every frame, and --debug and --downsample leave some out"
         )
         return
-    for written in export(options.folder, found.answers):
+    for written in description.export(options.folder, found.answers):
         print(f"wrote {written}")
+    if found.num_frames:
+        text, written = description.score(options.folder / SCORES, found.answers)
+        print(f"\n{text}\n\nwrote {len(written)} files of these scores to {options.folder / SCORES}")
 
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:

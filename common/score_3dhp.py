@@ -9,17 +9,13 @@ Prints the last sampling step's tables; writes CSVs (every step), a JSON and a P
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from common.arguments import OneLineParser
-from common.curves import PckCurve, write_pck_curves
 from common.errors import DataError, UsageError, exit_code
-from common.files import write_json, write_text
 from common.mpi_inf_3dhp_errors import (
     ANNOTATIONS,
     SEQUENCES,
@@ -28,34 +24,9 @@ from common.mpi_inf_3dhp_errors import (
     read_predictions,
     read_saved_errors,
 )
-from common.mpi_inf_3dhp_scores import (
-    Scores,
-    as_data,
-    csv_name,
-    csv_text,
-    mark,
-    notes,
-    pck_curve,
-    score_groups,
-    score_sequences,
-    table,
-)
-from common.results import SETTINGS
-
-UNKNOWN = "unknown"
-_CURVE_THRESHOLDS = tuple(range(0, 201, 2))  # mm
-
-
-@dataclass(frozen=True)
-class Step:
-    """One setting at one sampling step: scores, and the errors (valid frames, 17) mm that they are of."""
-
-    scores: Scores
-    errors: Mapping[str, np.ndarray]
-
-
-Result = dict[str, dict[int, Step]]
-"""Setting -> sampling step, counted from 1."""
+from common.mpi_inf_3dhp_report import UNKNOWN, Result, Step, report, write
+from common.mpi_inf_3dhp_scores import score_groups, score_sequences
+from common.settings import SETTINGS
 
 
 def score_predictions(predictions: Path, test_set: Path, annotation: str) -> tuple[Result, list[str]]:
@@ -99,75 +70,6 @@ def score_saved_errors(path: Path, annotation: str | None) -> tuple[Result, str]
     setting, step = (named[1], int(named[2])) if named else (re.sub(r"[^\w.-]", "_", path.stem), 1)
     scores = score_groups(saved.by_sequence, saved.by_activity)
     return {setting: {step: Step(scores, saved.by_sequence)}}, annotation or saved.annotation or UNKNOWN
-
-
-def report(result: Result, annotation: str, left_out: Sequence[str]) -> str:
-    """The tables of the last step, and the notes under them."""
-    last = {setting: steps[max(steps)].scores for setting, steps in result.items()}
-    parts = [
-        f"MPI-INF-3DHP, {_against(annotation)}; mm and %, last step",
-        table({setting: scores.by_sequence for setting, scores in last.items()}, "sequence"),
-    ]
-    activities = {setting: scores.by_activity for setting, scores in last.items() if scores.by_activity}
-    parts.append(table(activities, "activity") if activities else "no activities are known: no table of them")
-    parts.append("\n".join([*notes(result), *_all_left_out(result, left_out)]))
-    return "\n\n".join(parts)
-
-
-def _against(annotation: str) -> str:
-    if annotation == UNKNOWN:
-        return "against an annotation that is not said (--annotation says it)"
-    return f"against {annotation}, {ANNOTATIONS[annotation]}"
-
-
-def _all_left_out(result: Result, left_out: Sequence[str]) -> list[str]:
-    found = [note for steps in result.values() for step in steps.values() for note in step.scores.left_out]
-    return list(dict.fromkeys([*left_out, *found]))
-
-
-def write(folder: Path, result: Result, annotation: str, left_out: Sequence[str]) -> list[Path]:
-    """Write the CSVs of every setting and step, the JSON and the plot; returns the paths."""
-    written = []
-    for setting, steps in result.items():
-        for step, found in steps.items():
-            for kind, rows in (("sequence", found.scores.by_sequence), ("activity", found.scores.by_activity)):
-                if rows:
-                    written.append(folder / csv_name(f"{kind}wise", setting, step))
-                    write_text(written[-1], csv_text(rows, kind, annotation))
-    written.append(folder / f"mpii_3dhp_scores_{annotation}.json")
-    write_json(written[-1], data(result, annotation, left_out))
-    written.append(folder / f"mpii_3dhp_pck_{annotation}.png")
-    curves = []
-    for setting, steps in result.items():
-        found = steps[max(steps)]
-        name, oracle = setting, False
-        if setting in SETTINGS:
-            name, oracle = SETTINGS[setting].label, SETTINGS[setting].oracle
-            name += " (oracle)" if oracle else "" if not mark(setting) else " (needs the true root)"
-        auc = found.scores.mean_over_sequences.auc["Total"]
-        curves.append(PckCurve(name, pck_curve(found.errors, _CURVE_THRESHOLDS), auc, oracle))
-    title = f"MPI-INF-3DHP, mean over sequences, last step, {annotation}"
-    write_pck_curves(written[-1], _CURVE_THRESHOLDS, curves, title)
-    return written
-
-
-def data(result: Result, annotation: str, left_out: Sequence[str]) -> dict:
-    """The same as plain values."""
-    return {
-        "dataset": "3dhp",
-        "annotation": annotation,
-        "units": {"mpjpe": "mm", "pck": "percent", "auc": "percent"},
-        "settings": {
-            setting: {
-                "label": SETTINGS[setting].label if setting in SETTINGS else setting,
-                "oracle": SETTINGS[setting].oracle if setting in SETTINGS else None,
-                "needs": SETTINGS[setting].needs if setting in SETTINGS else None,
-                "steps": {str(step): as_data(found.scores) for step, found in steps.items()},
-            }
-            for setting, steps in result.items()
-        },
-        "notes": [*notes(result), *_all_left_out(result, left_out)],
-    }
 
 
 def run(argv: Sequence[str] | None) -> None:

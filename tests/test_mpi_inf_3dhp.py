@@ -317,6 +317,20 @@ def test_training_ends_with_tables_and_mat_files(trained):
     assert "3D truth: annot3\n" in log
 
 
+def test_the_scores_are_of_what_was_measured(trained):
+    _, folder = trained
+    found = json.loads((folder / "results_H2_K2.json").read_text())
+    scores = json.loads((folder / "scores" / "mpii_3dhp_scores_annot3.json").read_text())
+    assert list(scores["settings"]) == list(SETTINGS)
+    for setting, steps in found["average"]["protocol_1"].items():
+        for step, error in enumerate(steps, start=1):
+            of_step = scores["settings"][setting]["steps"][str(step)]
+            assert of_step["mean_over_sequences"]["mpjpe"]["average"] == pytest.approx(error, rel=1e-5)
+            assert (folder / "scores" / f"mpii_3dhp_evaluation_sequencewise_ori_{setting}_t{step}.csv").is_file()
+    assert scores["settings"]["J_Best"]["oracle"]
+    assert "TS6 has no valid frame: left out" in scores["notes"]
+
+
 def errors_of(found, setting):
     return found["average"]["protocol_1"][setting][-1]
 
