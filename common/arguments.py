@@ -4,6 +4,7 @@ An option's name, default, flags and help stand together, once. The single-dash 
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -216,8 +217,8 @@ class Options:
         if not 0 <= self.text_dropout <= 1:
             raise UsageError(f"--text-dropout is {self.text_dropout}; expected 0 (always told) to 1 (never told)")
         for name in ("learning_rate", "scale"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected more than 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number above 0")
         if self.resume and self.evaluate:
             raise UsageError("--resume with --evaluate: give one of them, to train on or to evaluate")
         if self.render and not self.evaluate:

@@ -33,7 +33,7 @@ def read_custom(
     for video in choose_subjects(tree, test, path):
         try:
             size = int(sizes[video]["w"]), int(sizes[video]["h"])
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise DataError(f"{path}: metadata.video_metadata has no w and h for the video '{video}'") from None
         if min(size) < 1:
             raise DataError(f"{path}: the video '{video}' is {size[0]}x{size[1]} pixels; expected at least 1x1")

@@ -78,7 +78,7 @@ def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
     try:
         left, right = metadata["keypoints_symmetry"]
         found = {(int(a), int(b)) for a, b in zip(left, right, strict=True)}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{path}: keypoints_symmetry is not a pair of lists, left joints and right ones") from None
     if num_joints != skeleton.num_joints or found != set(zip(skeleton.joints_left, skeleton.joints_right, strict=True)):
         raise DataError(

@@ -27,6 +27,7 @@ from common.npz_files import write_npz
 from common.rendering import check_output, render
 from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
+from common.skeleton import Skeleton
 from common.training import BEST, LAST, TrainingState, fit
 
 SCORES = "scores"
@@ -72,7 +73,8 @@ def run(options: Options) -> None:
         elif options.render:
             draw(model, dataset, options)
         elif description.has_truth:
-            measure(model, dataset.test, options, checkpoint.selection, path, checkpoint.epoch)
+            chosen = checkpoint.selection if checkpoint.training is None else "nothing: the epoch that was asked for"
+            measure(model, dataset.test, options, chosen, path, checkpoint.epoch)
         else:
             predict(model, dataset.test, options)
 
@@ -258,6 +260,11 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         selection = f"the test subjects {test}, as the field does"
     if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
         raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
+    state = TrainingState.new(model, options)
+    if resumed is not None:  # refused before anything is written
+        state.restore(resumed, path)
+        if resumed.epoch >= options.epochs:
+            raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
     print(f"the best epoch is chosen on {selection}")
     truths = [dict.fromkeys(clip.annotation for clip in clips) for clips in (dataset.train, dataset.test)]
     if truths[0].keys() != truths[1].keys():
@@ -284,21 +291,32 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             training=training,
         )
 
-    state = TrainingState.new(model, options)
     if resumed is not None:
-        state.restore(resumed, path)
         print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
-        if (folder / BEST).is_file() and read_checkpoint(folder / BEST, model.skeleton, compat).epoch > state.epoch:
-            later = unused(folder, "later_best_{}.bin")
-            (folder / BEST).rename(later)
-            print(f"{folder / BEST} is of a later epoch, which this run will not have: moved to {later}")
+        set_best_aside(folder, model.skeleton, compat, state.epoch, selection)
     fit(model, dataset, options, state, checkpoint)
     best = read_checkpoint(folder / BEST, model.skeleton, compat)
     model.load_trained_state(best.weights)
-    measure(model, dataset.test, options, selection, folder / BEST, best.epoch)
+    measure(model, dataset.test, options, best.selection, folder / BEST, best.epoch)
     scene_file = folder / "prediction.png"
     draw_clip(model, dataset.test[0], dataset.description, options, scene_file)
     print(f"wrote {scene_file}")
+
+
+def set_best_aside(folder: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> None:
+    """The folder's best epoch gives way if it is no candidate of a run that goes on after `epoch`."""
+    if not (folder / BEST).is_file():
+        return
+    best = read_checkpoint(folder / BEST, skeleton, compat_release)
+    if best.epoch > epoch:
+        why = "is of a later epoch, which this run will not have"
+    elif best.selection != selection:
+        why = f"was chosen on {best.selection}, which cannot be compared"
+    else:
+        return
+    aside = unused(folder, "earlier_best_{}.bin")
+    (folder / BEST).rename(aside)
+    print(f"{folder / BEST} {why}: moved to {aside}")
 
 
 def move_aside(folder: Path) -> None:

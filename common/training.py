@@ -77,6 +77,12 @@ class TrainingState:
             self.learning_rate, self.best_error = saved["learning_rate"], saved["best_error"]
             self.history, self.epoch = list(saved["history"]), checkpoint.epoch
             self.num_steps = saved["num_steps"]
+            if not isinstance(self.num_steps, int) or not isinstance(self.best_error, float):
+                raise TypeError("num_steps or best_error is no number")
+            if not (isinstance(self.learning_rate, float) and 0 <= self.learning_rate < math.inf):
+                raise ValueError(f"the learning rate is {self.learning_rate!r}")
+            for row in self.history:
+                log_line(row)
             torch.set_rng_state(saved["random_state"])
             if torch.cuda.is_available() and len(saved["cuda_random_states"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(saved["cuda_random_states"])
@@ -165,6 +171,8 @@ def fit(
             state.epoch = epoch
             state.learning_rate *= options.lr_decay
             error = row.get("3d_pos_valid")
+            if error is not None and not math.isfinite(error):
+                raise DataError(f"the validation error of epoch {epoch} is {error}; train again with a lower -lr")
             if error is None or error < state.best_error:  # not measured: the last epoch is the best
                 state.best_error = math.inf if error is None else error
                 write_checkpoint(folder / BEST, checkpoint(epoch=epoch, training=None))

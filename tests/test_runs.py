@@ -372,6 +372,8 @@ def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, capsys):
         (2, "the width must be a multiple of 8", [*base, "-cs", "12"]),
         (2, "no subject 'S3'", [*base, "-ste", "S3"]),
         (2, "no action begins with 'Fly'", [*base, "-a", "Fly"]),
+        (2, "-lr is inf; expected a finite number", [*base, "-lr", "inf"]),
+        (2, "-scale is inf; expected a finite number", [*base, "-scale", "inf"]),
         (2, "one of them is empty", [*base, "-a", ","]),
         (2, "--seed is 9999999999", [*base, "--seed", "9999999999"]),
         (2, "device 'meta' cannot be used", [*base, "--device", "meta"]),
@@ -429,8 +431,41 @@ def test_going_on_from_an_older_epoch_leaves_a_later_best_aside(run, capsys):
         torch.save({**content, "epoch": 2}, run.folder / name)
     assert run("--resume", "epoch_1.bin", "-e", "2") == 0
     assert "is of a later epoch" in capsys.readouterr().out
-    assert torch.load(run.folder / "later_best_1.bin", weights_only=True)["epoch"] == 2
+    assert torch.load(run.folder / "earlier_best_1.bin", weights_only=True)["epoch"] == 2
     assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["epoch"] == 2
+
+
+def test_a_best_epoch_chosen_on_others_is_not_reported_as_chosen_here(tmp_path, capsys):
+    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    assert run("--no-eval") == 0
+    assert run("--resume", "last.bin", "-e", "2") == 0
+    assert "was chosen on nothing" in capsys.readouterr().out
+    assert torch.load(run.folder / "earlier_best_1.bin", weights_only=True)["selection"].startswith("nothing")
+    assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["selection"].startswith("the test subjects")
+    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("the test subjects S9")
+    assert run("--evaluate", "last.bin") == 0
+    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("nothing")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_resume_that_is_refused_changes_nothing(run, tmp_path, capsys):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    for name, value in (
+        ("history", [1, 2]), ("history", [{}]), ("learning_rate", "x"), ("best_error", None), ("num_steps", "x"),
+    ):  # fmt: skip
+        odd = {**content, "training": {**content["training"], name: value}}
+        torch.save(odd, tmp_path / f"odd_{name}_{len(str(value))}.bin")
+    before = contents(run.folder)
+    elsewhere = tmp_path / "elsewhere.bin"
+    elsewhere.write_bytes((run.folder / "best_epoch_1_1.bin").read_bytes())
+    fails(capsys, 1, "holds weights alone", lambda: run("--resume", str(elsewhere), "-e", "3"))
+    fails(capsys, 2, "is at epoch 2 already, -e is 2; give a larger -e", lambda: run("--resume", "last.bin", "-e", "2"))
+    for path in tmp_path.glob("odd_*.bin"):
+        fails(capsys, 1, "training state does not fit", lambda path=path: run("--resume", str(path), "-e", "3"))
+    assert contents(run.folder) == before
 
 
 def test_only_a_runs_own_files_are_moved_aside(tmp_path):
