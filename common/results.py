@@ -164,7 +164,7 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
 
 
 def file_stem(options: Options, network_frames: int) -> str:
-    """H and K, and what else tells two evaluations of one network apart, so that neither overwrites the other.
+    """H and K, and what else was asked for; checkpoint/README.md lists it.
 
     Args:
         options: of the evaluation.

@@ -28,6 +28,7 @@ from common.rendering import check_output, render
 from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
+from common.text_prompts import NEUTRAL_VERB
 from common.training import BEST, LAST, TrainingState, fit
 
 SCORES = "scores"
@@ -375,8 +376,9 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
     """Write the predictions for 2D input that has no truth: no errors."""
-    poses, spread = {}, {}
+    poses, spread, told = {}, {}, {}
     for clip in clips:
+        told.setdefault(clip.subject, {})[clip.action] = clip.verb if options.action_prompt == "given" else NEUTRAL_VERB
         hypotheses = predict_clip(model, clip, sampling_of(options))
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
         deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
@@ -394,6 +396,7 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
             "num_proposals": options.num_proposals,
             "sampling_timesteps": options.sampling_timesteps,
             "action_prompt": options.action_prompt,
+            "told": told,  # the action word that the network read; "" is none
         },
     )
     print(f"{options.dataset} has no 3D truth: predictions and no errors")

@@ -242,7 +242,7 @@ def test_cameras_of_the_test_set(sequence):
     np.testing.assert_allclose(projected, expected[sequence])
 
 
-@pytest.mark.skipif(not TS5.is_dir(), reason="the real TS5 is not here (../shared/data/3dhp_test)")
+@pytest.mark.skipif(not TS5.is_dir(), reason="the real TS5 is not here")
 def test_real_ts5(tmp_path, capsys, test_file):
     assert prepare.main([str(TS5), "--out", str(test_file.parent)]) == 0
     out = capsys.readouterr().out

@@ -220,6 +220,9 @@ def test_custom_video_gives_predictions_and_no_errors(run, tmp_path, capsys):
     assert spread[:, 1:].min() > 0
     assert not poses[:, 0].any()
     assert found["metadata"]["unit"] == "metres"
+    assert run("--evaluate", "best_epoch_1_1.bin", *options) == 0
+    given = read_npz(run.folder / "custom_predictions_H3_K1.npz")
+    assert given["metadata"]["told"] == {"street.mp4": {"custom": ""}}
 
 
 def test_render_draws_the_prediction(run, tmp_path):
