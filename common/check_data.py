@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from common.camera import Camera, image_coordinates, load_cameras, project_to_2d
-from common.check_mpi_inf_3dhp import TEST_FILE, TRAIN_FILE, check_test_file, check_train_file
+from common.check_mpi_inf_3dhp import check_test_file, check_train_file
 from common.clips import Clip
 from common.custom_dataset import read_custom
 from common.data_report import DataReport, FileReport, Problems, print_report
@@ -36,6 +36,7 @@ from common.h36m_dataset import (
     subject_cameras,
     view_clip,
 )
+from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE
 from common.pose_files import check_array, check_layout, read_pose_file, subject_tree
 from common.pose_measures import BoneLengths, ProjectionErrors
 

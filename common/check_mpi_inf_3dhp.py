@@ -19,7 +19,6 @@ from common.pose_files import check_array, check_size, read_pose_file
 from common.pose_measures import BoneLengths, Projection, ProjectionErrors
 from common.skeleton import MPI_INF_3DHP
 
-TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
 LARGEST_MEAN_ERROR = 2.0
 """Pixels: the 2D of a test sequence lies closer to the projection of its 3D."""
 

@@ -42,6 +42,10 @@ class Sampling:
     one_batch: bool = False
     """Only the first batch of every clip, to see that it runs."""
 
+    def told(self, clip: Clip) -> str:
+        """The action word that the network reads for the clip; NEUTRAL_VERB is none."""
+        return clip.verb if self.action_prompt == "given" else NEUTRAL_VERB
+
 
 class ErrorTable:
     """Errors of one action or sequence (or any group of clips), averaged over the frames that count.
@@ -164,7 +168,6 @@ def clip_hypotheses(
         time; samples (B, K, H, F, J, 3), camera space, root-relative, metres, on the model's device.
     """
     F, H, K = sampling.num_frames, sampling.num_hypotheses, sampling.sampling_timesteps
-    verb = clip.verb if sampling.action_prompt == "given" else NEUTRAL_VERB
     frames = window_frames(clip.num_frames, F, evaluation_starts(clip.num_frames, F))
     first = first_occurrences(frames)
     for begin in range(0, len(frames), sampling.batch_windows):
@@ -177,7 +180,7 @@ def clip_hypotheses(
         yield (
             batch,
             first[begin : begin + len(batch)],
-            model.sample(x_2d, texts.prompts(verb, len(batch)), noise.to(model.device)),
+            model.sample(x_2d, texts.prompts(sampling.told(clip), len(batch)), noise.to(model.device)),
         )
         if sampling.one_batch:
             return

@@ -16,9 +16,11 @@ from common.clips import MM, Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
 from common.mpi_inf_3dhp_errors import ANNOTATIONS
+from common.mpi_inf_3dhp_scores import ACTIVITIES
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 
-NUM_ACTIVITIES = 7
+TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
+"""The files with the dataset's own 2D, `-k ori`."""
 TRAINING_SIZE = 2048
 """Width and height of the training images, pixels."""
 
@@ -123,8 +125,9 @@ def _test_clip(description: DatasetDescription, name: str, content: object, path
     valid = valid.astype(bool)
     activity = content.get("activity")
     if activity is not None:
-        activities = tuple(range(1, NUM_ACTIVITIES + 1))
-        activity = _one_a_frame(activity, f"{where} activity", num_frames, f"1 to {NUM_ACTIVITIES}", valid, activities)
+        activity = _one_a_frame(
+            activity, f"{where} activity", num_frames, f"1 to {len(ACTIVITIES)}", valid, tuple(ACTIVITIES)
+        )
     clip = _clip(description, name, "", camera, content, where, annotation, valid=valid, activity=activity)
     if (clip.root[valid, 2] <= 0).any():
         frame = int(np.flatnonzero(valid & (clip.root[:, 2] <= 0))[0])

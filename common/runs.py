@@ -28,7 +28,6 @@ from common.rendering import check_output, render
 from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
-from common.text_prompts import NEUTRAL_VERB
 from common.training import BEST, LAST, TrainingState, fit
 
 SCORES = "scores"
@@ -369,7 +368,7 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
         return
     for written in description.export(options.folder, found.answers):
         print(f"wrote {written}")
-    if found.num_frames:
+    if description.score and found.num_frames:
         text, written = description.score(options.folder / SCORES, found.answers)
         print(f"\n{text}\n\nwrote {len(written)} files of these scores to {options.folder / SCORES}")
 
@@ -377,9 +376,10 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
 def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
     """Write the predictions for 2D input that has no truth: no errors."""
     poses, spread, told = {}, {}, {}
+    sampling = sampling_of(options)
     for clip in clips:
-        told.setdefault(clip.subject, {})[clip.action] = clip.verb if options.action_prompt == "given" else NEUTRAL_VERB
-        hypotheses = predict_clip(model, clip, sampling_of(options))
+        told.setdefault(clip.subject, {})[clip.action] = sampling.told(clip)
+        hypotheses = predict_clip(model, clip, sampling)
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
         deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
         spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)

@@ -27,13 +27,13 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules besid
 
 from common.errors import DataError, UsageError, exit_code  # noqa: E402
 from common.mat_files import read_mat  # noqa: E402
-from common.mpi_inf_3dhp_dataset import ANNOTATIONS, CALIBRATIONS, NUM_ACTIVITIES, Calibration  # noqa: E402
+from common.mpi_inf_3dhp_dataset import CALIBRATIONS, TEST_FILE, TRAIN_FILE, Calibration  # noqa: E402
+from common.mpi_inf_3dhp_errors import ANNOTATIONS  # noqa: E402
+from common.mpi_inf_3dhp_scores import ACTIVITIES  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array  # noqa: E402
 from common.preparation import SequenceCache  # noqa: E402
 from common.skeleton import MPI_INF_3DHP  # noqa: E402
-
-TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
 
 # The cameras that published training sets use, VNect's: numbers in the data set, 0 to 13. Source: mpii_get_camera_set.m
 # of the data set's tools.
@@ -62,7 +62,6 @@ SEQUENCES = {
     "S8/Seq1": (6468, 25),
     "S8/Seq2": (6054, 25),
 }
-TEST_SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 TEST_FOLDERS = (".", "mpi_inf_3dhp_test_set", "mpi_inf_3dhp_test_set/mpi_inf_3dhp_test_set")
 
 GOOD_RESIDUAL = 5.0
@@ -131,7 +130,7 @@ def find_training(downloads: list[Path]) -> dict[str, Path]:
 
 def find_test(downloads: list[Path]) -> dict[str, Path]:
     """Sequence -> its annot_data.mat, for those that are there."""
-    return _find(downloads, TEST_FOLDERS, {sequence: f"{sequence}/annot_data.mat" for sequence in TEST_SEQUENCES})
+    return _find(downloads, TEST_FOLDERS, {sequence: f"{sequence}/annot_data.mat" for sequence in CALIBRATIONS})
 
 
 def _find(downloads: list[Path], folders, files: dict[str, str]) -> dict[str, Path]:
@@ -249,8 +248,8 @@ def convert_test(path: Path, sequence: str, annotation: str) -> dict:
         raise DataError(f"{path}: {', '.join(names)} have {lengths} frames; expected one number for all")
     if not np.isin(valid, (0, 1)).all():
         raise DataError(f"{path}: valid_frame has values other than 0 and 1; get the file again")
-    if not np.isin(activity, np.arange(1, NUM_ACTIVITIES + 1)).all():
-        raise DataError(f"{path}: activity_annotation has values other than 1 to {NUM_ACTIVITIES}; get the file again")
+    if not np.isin(activity, list(ACTIVITIES)).all():
+        raise DataError(f"{path}: activity_annotation has values other than 1 to {len(ACTIVITIES)}; get the file again")
     errors = landing_errors(points.astype(np.float64), pixels.astype(np.float64), CALIBRATIONS[sequence])
     if np.isnan(errors).all():
         raise DataError(f"{path}: annot3 has no joint ahead of the camera; expected camera space, z forward")
@@ -298,7 +297,7 @@ def prepare(downloads: list[Path], out: Path, annotation: str) -> None:
             "data/README.md says what to download"
         )
     missing = [f"{name}/annot.mat" for name in SEQUENCES if name not in training]
-    missing += [f"{name}/annot_data.mat" for name in TEST_SEQUENCES if name not in test]
+    missing += [f"{name}/annot_data.mat" for name in CALIBRATIONS if name not in test]
     for file in missing:
         print(f"missing, left out: {file}")
 

@@ -143,6 +143,19 @@ def project(poses: np.ndarray, camera) -> np.ndarray:
     return image_coordinates(screen.numpy(), camera.width, camera.height)
 
 
+@pytest.fixture
+def outcome(capsys):
+    """Run a script's main; gives its exit code, what it printed and what it complained of."""
+
+    def outcome(main, argv):
+        capsys.readouterr()
+        code = main(argv)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return outcome
+
+
 def awaken(network: torch.nn.Module) -> torch.nn.Module:
     """Give the layers that start at zero random weights, so that a network that was not trained answers something."""
     for name, parameter in network.named_parameters():

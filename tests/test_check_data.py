@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from common.check_data import check_folder, main
-from common.check_mpi_inf_3dhp import TEST_FILE, TRAIN_FILE
 from common.errors import UsageError
+from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE
 from common.npz_files import write_npz
 from common.pose_files import layout_metadata
 from common.pose_measures import BoneLengths, ProjectionErrors

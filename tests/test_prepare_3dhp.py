@@ -97,14 +97,11 @@ def download(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, download, capsys):
+def run(tmp_path, download, outcome):
     """Run the script on the download; gives its exit code, what it printed and what it complained of."""
 
     def run(*options):
-        capsys.readouterr()
-        code = prepare.main([str(download), "--out", str(tmp_path / "out"), *options])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return outcome(prepare.main, [str(download), "--out", str(tmp_path / "out"), *options])
 
     return run
 

@@ -56,14 +56,11 @@ def out(tmp_path):
 
 
 @pytest.fixture
-def run(download, out, capsys):
+def run(download, out, outcome):
     """Run the script; gives its exit code, what it printed and what it complained of."""
 
     def run(*downloads):
-        capsys.readouterr()
-        code = prepare.main([*map(str, downloads or [download]), "--out", str(out)])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return outcome(prepare.main, [*map(str, downloads or [download]), "--out", str(out)])
 
     return run
 

@@ -27,12 +27,9 @@ def converted(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, converted, capsys):
+def run(tmp_path, converted, outcome):
     def run():
-        capsys.readouterr()
-        code = prepare.main([str(converted), "--out", str(tmp_path / "out")])
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
+        return outcome(prepare.main, [str(converted), "--out", str(tmp_path / "out")])
 
     return run
 
