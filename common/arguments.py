@@ -94,7 +94,7 @@ class Options:
         help="training: frames a batch (see -s); evaluation: windows at a time",
     )  # fmt: skip
     learning_rate: float = _option(
-        6e-5, "-lr", "--learning-rate", group="training", type=float, metavar="RATE", help=""
+        6e-5, "-lr", "--learning-rate", group="training", type=float, metavar="RATE", help="learning rate"
     )
     lr_decay: float = _option(
         0.993, "-lrd", "--lr-decay", group="training", type=float, metavar="X", help="rate times X after each epoch"
@@ -119,7 +119,15 @@ class Options:
 
     width: int = _option(512, "-cs", "--channels", group="network", type=int, metavar="C", help="width")
     depth: int = _option(8, "-dep", "--depth", group="network", type=int, metavar="N", help="layers")
-    dropout: float = _option(0.0, "-drop", "--dropout", group="network", type=float, metavar="P", help="")
+    dropout: float = _option(
+        0.0,
+        "-drop",
+        "--dropout",
+        group="network",
+        type=float,
+        metavar="P",
+        help="chance that a unit is left out in training",
+    )
     text_encoder: str = _option(
         "clip", "--text-encoder", group="network", choices=("clip", "random"),
         help="CLIP ViT-B/32, or the same tower with random weights, for trying things out",
@@ -154,20 +162,28 @@ class Options:
     render: bool = _option(
         False, "--render", group="rendering", action="store_true", help="draw the prediction of one clip (--evaluate)"
     )
-    viz_subject: str | None = _option(None, "--viz-subject", group="rendering", metavar="S", help="")
-    viz_action: str | None = _option(None, "--viz-action", group="rendering", metavar="ACTION", help="")
+    viz_subject: str | None = _option(
+        None, "--viz-subject", group="rendering", metavar="S", help="whose clip (default: the first)"
+    )
+    viz_action: str | None = _option(
+        None, "--viz-action", group="rendering", metavar="ACTION", help="which clip (default: the first)"
+    )
     viz_camera: int = _option(0, "--viz-camera", group="rendering", type=int, metavar="N", help="its number, from 0")
     viz_video: str | None = _option(None, "--viz-video", group="rendering", metavar="FILE", help="drawn under the 2D")
-    viz_skip: int = _option(0, "--viz-skip", group="rendering", type=int, metavar="N", help="leave out N frames")
+    viz_skip: int = _option(0, "--viz-skip", group="rendering", type=int, metavar="N", help="leave out N frames first")
     viz_output: str | None = _option(None, "--viz-output", group="rendering", metavar="FILE", help=".png, .gif or .mp4")
-    viz_export: str | None = _option(None, "--viz-export", group="rendering", metavar="FILE", help="the poses as .npy")
+    viz_export: str | None = _option(
+        None, "--viz-export", group="rendering", metavar="FILE", help="the poses of the whole clip as .npy"
+    )
     viz_bitrate: int = _option(3000, "--viz-bitrate", group="rendering", type=int, metavar="N", help="of .mp4, kbit/s")
     viz_no_ground_truth: bool = _option(
         False, "--viz-no-ground-truth", group="rendering", action="store_true", help="leave the truth out"
     )
     viz_limit: int = _option(-1, "--viz-limit", group="rendering", type=int, metavar="N", help="first N frames only")
-    viz_downsample: int = _option(1, "--viz-downsample", group="rendering", type=int, metavar="N", help="every Nth")
-    viz_size: int = _option(5, "--viz-size", group="rendering", type=int, metavar="N", help="of a panel, inches")
+    viz_downsample: int = _option(
+        1, "--viz-downsample", group="rendering", type=int, metavar="N", help="every Nth frame of a film"
+    )
+    viz_size: int = _option(5, "--viz-size", group="rendering", type=int, metavar="N", help="of a film's panel, inches")
 
     given: frozenset[str] = frozenset()
 
@@ -235,6 +251,13 @@ class Options:
                 f"-sampling_timesteps {self.sampling_timesteps} is more than -timestep {self.timestep}; "
                 f"give at most {self.timestep}"
             )
+        for names, used, reason in (
+            (_DRAWING, self.render, "--render is not given"),
+            (_TRAINING_ALONE, self.trains, "nothing is trained"),
+        ):
+            idle = [self.flag(name) for name in names if name in self.given]
+            if idle and not used:
+                raise UsageError(f"{', '.join(idle)} would do nothing here: {reason}; leave out what is not meant")
         if self.no_eval and self.val_subjects:
             raise UsageError("--no-eval with --val-subjects: give one of them, there is nothing to validate on")
         if self.clip_weights and self.text_encoder == "random":
@@ -246,6 +269,12 @@ _LEAST = {
     "warmup": 0, "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
     "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
 }  # fmt: skip
+
+_DRAWING = tuple(
+    entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
+)
+_TRAINING_ALONE = ("val_subjects", "subset", "no_eval", "export_training_curves")
+"""Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 
 H36M_CPN = Options()
 H36M_GT = replace(H36M_CPN, keypoints="gt")

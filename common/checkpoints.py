@@ -18,6 +18,8 @@ from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
 
 FORMAT, VERSION = "DSGDiffu checkpoint", 1
+BEST, LAST = "best_epoch_1_1.bin", "last.bin"
+"""The names in a run's folder of the best epoch's weights, and of the last epoch with all it takes to go on."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Checkpoint:
     skeleton: Skeleton
     prompt_parts: tuple[PromptPart, ...]
     num_timesteps: int
-    scale: float
+    scale: float | None
+    """None where the file does not say: the public release's do not."""
     weights: dict[str, Tensor]
     """Without the text tower."""
     tower_fingerprint: str
@@ -109,37 +112,9 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
     return checkpoint
 
 
-class _Inert:
-    """Stands in for what the release's checkpoints pickle beside their tensors (a numpy RandomState): keeps nothing."""
-
-    def __init__(self, *_args):
-        pass
-
-    def __setstate__(self, _state):
-        pass
-
-
-def _inert_globals() -> list[tuple[type, str]]:
-    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
-    names = (
-        "numpy.random._pickle.__randomstate_ctor",
-        "numpy.random._pickle.__bit_generator_ctor",
-        "numpy.random._mt19937.MT19937",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "_codecs.encode",
-    )
-    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
-
-
 def _load(path: Path) -> dict:
     try:
-        with torch.serialization.safe_globals(_inert_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _plain_content(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnpicklingError:
@@ -150,6 +125,19 @@ def _load(path: Path) -> dict:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, no checkpoint; name a file that main*.py wrote")
     return content
+
+
+def _plain_content(path: Path):
+    """Tensors, numbers and strings alone; in a file of the public release, also stand-ins for what it adds to them."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        from common.release_compat import load_release_file
+
+        content = load_release_file(path)
+        if "model_pos" not in content:
+            raise
+        return content
 
 
 def _ours(content: dict, path: Path) -> Checkpoint:
@@ -177,7 +165,10 @@ def _built(kind: type, values: dict):
     Raises:
         TypeError: one is not, or is missing or unknown.
     """
-    plain = {bool: bool, int: int, float: (float, int), str: str, dict: dict, str | None: (str, type(None))}
+    plain = {
+        bool: bool, int: int, float: (float, int), str: str, dict: dict,
+        str | None: (str, type(None)), float | None: (float, int, type(None)),
+    }  # fmt: skip
     for entry in fields(kind):
         if entry.type in plain and entry.name in values and not isinstance(values[entry.name], plain[entry.type]):
             raise TypeError(f"{entry.name} is a {type(values[entry.name]).__name__}")

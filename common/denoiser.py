@@ -45,8 +45,6 @@ class Denoiser(nn.Module):
 
     graph_attention_class = GraphAttention
     prompt_attention_class = PromptAttention
-    rows_are_independent = True
-    """Whether a window's answer is the same whatever else is in its batch."""
 
     def __init__(self, config: DenoiserConfig, skeleton: Skeleton, text_width: int = TEXT_WIDTH):
         super().__init__()
@@ -94,7 +92,7 @@ class Denoiser(nn.Module):
         x = rearrange(self.embedding(x), "b h f j d -> (b h) f j d")  # (R, F, J, D)
         e = self.time_mlp(sinusoidal_embedding(t, self.config.width)) + prompts.text_proj  # (B, D)
         e = repeat(e, "b d -> (b h) d", h=H)
-        text_tokens = self.text_of_rows(prompts.text_tokens, H)
+        text_tokens = repeat(prompts.text_tokens, "b l e -> (b h) l e", h=H)
 
         x = self.dropout(x + self.spatial_position + rearrange(e, "r d -> r 1 1 d"))
         x = self.spatial_norm(self.graph_attention(x))
@@ -105,10 +103,6 @@ class Denoiser(nn.Module):
             x = self.spatial_norm(spatial_block(x))
             x = self.temporal_norm(temporal_block(x))
         return rearrange(self.head(x), "(b h) f j c -> b h f j c", b=B)
-
-    def text_of_rows(self, text_tokens: Tensor, num_hypotheses: int) -> Tensor:
-        """Each window's text for each of its hypotheses, (B, L, E) -> (R, L, E)."""
-        return repeat(text_tokens, "b l e -> (b h) l e", h=num_hypotheses)
 
     def temporal_positions(self, num_frames: int) -> Tensor:
         """The embeddings of `num_frames` frames, (1, num_frames, D): the middle ones, if the window is shorter."""

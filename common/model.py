@@ -45,7 +45,7 @@ class DSGDiffu(nn.Module):
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
     ) -> "DSGDiffu":
-        """The published method; `common/release_compat.py` builds the release's."""
+        """The network for a skeleton and a sentence, with new weights."""
         denoiser = Denoiser(config, skeleton, tower.config.width)
         return cls(denoiser, PromptEncoder(parts, tower, config.width, config.dropout), diffusion, autocast_dtype)
 
@@ -88,9 +88,7 @@ class DSGDiffu(nn.Module):
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
         """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
-        if not self.denoiser.rows_are_independent:
-            max_tokens = 0
-        elif max_tokens is None:
+        if max_tokens is None:
             # What fits a CPU's caches, or fills a GPU, at width 512.
             max_tokens = (4096 if self.device.type == "cpu" else 65536) * 512 // self.denoiser.config.width
         return sample_hypotheses(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens)

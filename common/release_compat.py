@@ -6,12 +6,12 @@ network and data are read without this file.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor
 
 from common.camera import Camera
@@ -19,10 +19,13 @@ from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.clips import Clip
 from common.denoiser import Denoiser, DenoiserConfig
+from common.diffusion import GaussianDiffusion
 from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
-from common.skeleton import Skeleton
-from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder
+from common.model import DSGDiffu
+from common.sampler import ddim_sample
+from common.skeleton import Skeleton, mirror
+from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, PromptPart, Prompts
 
 
 class ReleaseGraphAttention(GraphAttention):
@@ -48,27 +51,76 @@ class ReleasePromptAttention(PromptAttention):
 
 
 class ReleaseDenoiser(Denoiser):
+    """Fault 4 again: over the hypotheses, too, the text is tiled where all else is repeated."""
+
     graph_attention_class = ReleaseGraphAttention
     prompt_attention_class = ReleasePromptAttention
-    rows_are_independent = False
 
-    def text_of_rows(self, text_tokens: Tensor, num_hypotheses: int) -> Tensor:
-        return repeat(text_tokens, "b l e -> (h b) l e", h=num_hypotheses)
+    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+        B, H = x_t.shape[:2]
+        rows = Prompts(prompts.text_proj.repeat_interleave(H, dim=0), prompts.text_tokens.repeat(H, 1, 1))
+        x_2d, t = (of_window.repeat_interleave(H, dim=0) for of_window in (x_2d, t))
+        out = super().forward(x_2d, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t, rows)
+        return rearrange(out, "(b h) 1 f j c -> b h f j c", b=B)
 
 
 class ReleasePromptEncoder(PromptEncoder):
     """Faults 3 and 5: no gradient through the tower; text_proj from where the bare action's text would end,
     in the sentences that name an action."""
 
-    def encode(self, embeddings: Tensor) -> Tensor:
-        with torch.no_grad():
-            return super().encode(embeddings)
+    def compose(self, verbs: Sequence[str]) -> Tensor:
+        return super().compose(verbs).detach()
 
-    def project(self, text_tokens: Tensor, verbs: Sequence[str]) -> Tensor:
+    def forward(self, verbs: Sequence[str]) -> Prompts:
+        prompts = super().forward(verbs)
         if not self.names_the_action:
-            return super().project(text_tokens, verbs)
-        ends = tokenize(list(verbs)).argmax(dim=-1).to(text_tokens.device)
-        return self.proj(text_tokens[torch.arange(len(text_tokens)), ends])
+            return prompts
+        ends = tokenize(list(verbs)).argmax(dim=-1).to(self.device)
+        return prompts._replace(text_proj=self.proj(prompts.text_tokens[torch.arange(len(verbs)), ends]))
+
+
+class ReleaseDSGDiffu(DSGDiffu):
+    """The networks above under the same diffusion."""
+
+    @classmethod
+    def build(
+        cls,
+        config: DenoiserConfig,
+        skeleton: Skeleton,
+        parts: Sequence[PromptPart],
+        tower: TextTower,
+        diffusion: GaussianDiffusion,
+        autocast_dtype: torch.dtype | None = None,
+    ) -> "ReleaseDSGDiffu":
+        denoiser = ReleaseDenoiser(config, skeleton, tower.config.width)
+        return cls(
+            denoiser, ReleasePromptEncoder(parts, tower, config.width, config.dropout), diffusion, autocast_dtype
+        )
+
+    @torch.no_grad()
+    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
+        """Like `DSGDiffu.sample`, but everything at once: its windows do know of each other."""
+        samples = sample_apart(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton)
+        samples[..., self.skeleton.root, :] = 0
+        return samples
+
+
+def sample_apart(
+    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
+    diffusion: GaussianDiffusion,
+    x_2d: Tensor,
+    prompts: Prompts,
+    noise: Tensor,
+    skeleton: Skeleton,
+) -> Tensor:
+    """`sample_hypotheses` as the release does it: the mirror images in a batch of their own, in no chunks."""
+    image_2d = mirror(x_2d, skeleton)
+
+    def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
+        mirrored = denoise(image_2d, mirror(x_t, skeleton), t, prompts)
+        return (denoise(x_2d, x_t, t, prompts) + mirror(mirrored, skeleton)) / 2
+
+    return ddim_sample(both_ways, diffusion, noise)
 
 
 def release_cameras(clips: Sequence[Clip]) -> list[Clip]:
@@ -147,10 +199,42 @@ def load_release_state(state: dict[str, Tensor], denoiser: ReleaseDenoiser, prom
     prompts.load_state_dict(for_prompts)
 
 
-def release_networks(config, skeleton, parts, tower: TextTower) -> tuple[ReleaseDenoiser, ReleasePromptEncoder]:
-    """The two networks of the release for a dataset's skeleton and prompt parts."""
-    denoiser = ReleaseDenoiser(config, skeleton, tower.config.width)
-    return denoiser, ReleasePromptEncoder(parts, tower, config.width)
+class _Inert:
+    """Stands in for what a release checkpoint pickles beside its tensors (a numpy RandomState): keeps nothing."""
+
+    def __init__(self, *_args):
+        pass
+
+    def __setstate__(self, _state):
+        pass
+
+
+def _inert_globals() -> list[tuple[type, str]]:
+    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
+    names = (
+        "numpy.random._pickle.__randomstate_ctor",
+        "numpy.random._pickle.__bit_generator_ctor",
+        "numpy.random._mt19937.MT19937",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.ndarray",
+        "numpy.dtype",
+        "_codecs.encode",
+    )
+    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
+
+
+def load_release_file(path: Path) -> dict:
+    """The content of a release checkpoint; runs no code of the file.
+
+    Raises:
+        UnpicklingError: it holds more than tensors, plain values and a numpy RandomState.
+    """
+    with torch.serialization.safe_globals(_inert_globals()):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content if isinstance(content, dict) else {}
 
 
 def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Checkpoint:
@@ -184,7 +268,7 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
         skeleton=skeleton,
         prompt_parts=parts,
         num_timesteps=len(next((state[name] for name in ("module.betas", "betas") if name in state), range(1000))),
-        scale=1.0,
+        scale=None,
         weights=weights,
         tower_fingerprint="",
         tower_source=f"the copy in {path.name}",

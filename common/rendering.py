@@ -145,6 +145,12 @@ def check_output(path: str | os.PathLike, suffixes: tuple[str, ...] = (".gif", "
         )
 
 
+def check_video(path: str | os.PathLike) -> None:
+    """Raise DataError unless `path` is a video whose first frame can be read: worth asking before the long work."""
+    with contextlib.closing(_read_video(path, [0])) as frames:
+        next(frames)
+
+
 def write_contact_sheet(
     path: str | os.PathLike,
     scene: Scene,

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from common.arguments import Options
+from common.checkpoints import BEST, Checkpoint
+from common.datasets import DATASETS
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
 from common.settings import SETTINGS
@@ -23,7 +25,12 @@ PROMPT_NOTES = {
 }
 
 
-def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]:
+def selection_of(checkpoint: Checkpoint) -> str:
+    """On whom the checkpoint was chosen; one that can be trained on (last.bin, epoch_N.bin) was chosen on nobody."""
+    return checkpoint.selection if checkpoint.training is None else "nothing: the epoch that was asked for"
+
+
+def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing the numbers."""
     shown = evaluation.settings
     lines = [
@@ -45,7 +52,7 @@ def notes(options: Options, selection: str, evaluation: Evaluation) -> list[str]
         lines.append(f"3D truth: {evaluation.annotation}")
     if options.text_encoder == "random":
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
-    lines.append(f"Checkpoint chosen on: {selection}")
+    lines.append(f"Checkpoint chosen on: {selection_of(checkpoint)}")
     if options.debug:
         lines.append("--debug: the first batch of every clip alone, not a result")
     return lines
@@ -70,7 +77,7 @@ def table(evaluation: Evaluation, subject: str) -> str:
     return "\n".join(lines)
 
 
-def report(evaluation: Evaluation, options: Options, selection: str) -> str:
+def report(evaluation: Evaluation, options: Options, checkpoint: Checkpoint) -> str:
     """The tables of all subjects, and the notes under them."""
     parts = []
     for subject in evaluation.subjects:
@@ -78,7 +85,7 @@ def report(evaluation: Evaluation, options: Options, selection: str) -> str:
     if len(evaluation.subjects) > 1:
         mean = {name: error[-1] for name, error in _over_subjects(evaluation).get(1, {}).items()}
         parts.append("mean over subjects: " + ", ".join(f"{SETTINGS[k].label} {v:.2f} mm" for k, v in mean.items()))
-    parts.append("* an oracle: it looks at the truth\n" + "\n".join(notes(options, selection, evaluation)))
+    parts.append("* an oracle: it looks at the truth\n" + "\n".join(notes(options, checkpoint, evaluation)))
     return "\n\n".join(parts)
 
 
@@ -86,9 +93,9 @@ def _over_subjects(evaluation: Evaluation) -> dict[int, dict[str, np.ndarray]]:
     return average([evaluation.average(subject) for subject in evaluation.subjects])
 
 
-def log_lines(evaluation: Evaluation, options: Options, selection: str) -> str:
+def log_lines(evaluation: Evaluation, options: Options, checkpoint: Checkpoint) -> str:
     """The field's log: per action or sequence and step every setting of both protocols, and the averages over them."""
-    lines = [f"# {note}" for note in notes(options, selection, evaluation)]
+    lines = [f"# {note}" for note in notes(options, checkpoint, evaluation)]
     for subject in evaluation.subjects:
         if subject:
             lines += ["", f"==== {subject} ===="]
@@ -117,7 +124,7 @@ def log_lines(evaluation: Evaluation, options: Options, selection: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: int, selection: str) -> dict:
+def as_data(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> dict:
     """The same as plain values; every list has one number a sampling step, in mm."""
 
     def plain(errors: dict[int, dict[str, np.ndarray]]) -> dict:
@@ -147,9 +154,9 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
         **({"annotation": evaluation.annotation} if evaluation.annotation else {}),
         "text_encoder": options.text_encoder,
         "compat_release": options.compat_release,
-        "checkpoint": checkpoint,
-        "epoch": epoch,
-        "checkpoint_chosen_on": selection,
+        "checkpoint": str(path),
+        "epoch": checkpoint.epoch,
+        "checkpoint_chosen_on": selection_of(checkpoint),
         "settings": {
             name: {"label": setting.label, "what": setting.what, "needs": setting.needs, "oracle": setting.oracle}
             for name, setting in SETTINGS.items()
@@ -158,39 +165,49 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: str, epoch: in
         "seconds": round(evaluation.seconds, 3),
         "subjects": subjects,
         "average": plain(_over_subjects(evaluation)),
-        "notes": notes(options, selection, evaluation),
+        "notes": notes(options, checkpoint, evaluation),
         "options": options.as_data(),
     }
 
 
-def file_stem(options: Options, network_frames: int) -> str:
-    """H and K, and what else was asked for; checkpoint/README.md lists it.
+def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
+    """H and K, and what is not as in the training run; checkpoint/README.md lists it.
 
     Args:
         options: of the evaluation.
-        network_frames: the longest window that the network takes, and the usual one.
+        checkpoint: what is evaluated. A file of the public release tells no options of its run: the usual ones, then.
+        path: where it lies.
     """
+    asked, description = options.as_data(), DATASETS[options.dataset]
+    its_own = checkpoint.options or {name: asked[name] for name in ("dataset", "keypoints", "subjects_test")}
+    usual = Options().as_data() | its_own | {"num_frames": checkpoint.network.num_frames}
+    for given in (asked, usual):
+        given["subjects_test"] = given["subjects_test"] or list(description.subjects_test)
+    other = {name for name in usual if name in asked and asked[name] != usual[name]}
     narrower = {
+        path.stem: path.name != BEST,
         "neutral": options.action_prompt == "neutral",
-        f"f{options.num_frames}": options.num_frames != network_frames,
-        "-".join(options.actions): options.actions != ("*",),
-        f"every{options.downsample}": options.downsample != 1,
+        options.dataset: "dataset" in other and description.has_truth,
+        options.keypoints: "keypoints" in other,
+        "-".join(asked["subjects_test"] or ["all"]): "subjects_test" in other,
+        "-".join(options.actions): "actions" in other,
+        f"f{options.num_frames}": "num_frames" in other,
+        f"every{options.downsample}": "downsample" in other,
+        f"seed{options.seed}": "seed" in other,
         "debug": options.debug,
     }
     stem = [
         f"H{options.num_proposals}_K{options.sampling_timesteps}",
-        *(name for name, asked in narrower.items() if asked),
+        *(name for name, is_asked in narrower.items() if is_asked),
     ]
     return re.sub(r"[^\w.-]", "-", "_".join(stem))[:150]
 
 
-def write_results(
-    evaluation: Evaluation, options: Options, network_frames: int, checkpoint: str, epoch: int, selection: str
-) -> list[Path]:
+def write_results(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> list[Path]:
     """Write the log and the JSON into the run's folder; returns their paths."""
-    stem = file_stem(options, network_frames)
+    stem = file_stem(options, checkpoint, path)
     folder = options.folder
     log, data = folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json"
-    write_text(log, log_lines(evaluation, options, selection))
-    write_json(data, as_data(evaluation, options, checkpoint, epoch, selection))
+    write_text(log, log_lines(evaluation, options, checkpoint))
+    write_json(data, as_data(evaluation, options, checkpoint, path))
     return [log, data]

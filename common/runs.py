@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from common.arguments import Options, parse_options
-from common.checkpoints import Checkpoint, find_checkpoint, read_checkpoint
+from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
 from common.clip_text import TextTower, load_text_tower, random_text_tower
 from common.clips import Clip
 from common.dataset_description import DatasetDescription
@@ -24,11 +25,11 @@ from common.evaluation import Sampling, evaluate, predict_clip
 from common.files import replacing, write_json
 from common.model import DSGDiffu
 from common.npz_files import write_npz
-from common.rendering import check_output, render
+from common.rendering import check_output, check_video, render
 from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
-from common.training import BEST, LAST, TrainingState, fit
+from common.training import TrainingState, fit
 
 SCORES = "scores"
 """The folder, in the run's, of a dataset's own scores."""
@@ -38,16 +39,37 @@ RUN_FILES = (
 )  # fmt: skip
 """What a run writes into its folder."""
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
+"""What PyTorch says, on its devices, of an allocation that fails."""
+
 PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 
 
 def run_script(argv: Sequence[str] | None, defaults: Options, description: str) -> int:
     """Parse, run, and turn a user's mistake into one line; returns the exit code."""
     try:
-        return exit_code(lambda: run(parse_options(argv, defaults, description)))
+        return exit_code(lambda: run_within_memory(parse_options(argv, defaults, description)))
     except KeyboardInterrupt:
         print("interrupted; --resume last.bin goes on after the last whole epoch", file=sys.stderr)
         return 130
+
+
+def run_within_memory(options: Options) -> None:
+    """`run`; what does not fit into memory is one line too.
+
+    Raises:
+        UsageError, DataError: one line.
+    """
+    try:
+        run(options)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        raise UsageError(
+            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller -b, "
+            "-num_proposals, -sampling_timesteps, -f, -cs or -dep"
+        ) from None
 
 
 def run(options: Options) -> None:
@@ -63,7 +85,7 @@ def run(options: Options) -> None:
     if checkpoint:
         options = network_of(checkpoint, options, path)
     if options.render:
-        check_output(options.viz_output or "none.png")
+        check_drawing(options)
     with run_folder(options.folder):
         dataset = dataset_of(options)
         torch.manual_seed(options.seed)
@@ -73,10 +95,9 @@ def run(options: Options) -> None:
         elif options.render:
             draw(model, dataset, options)
         elif description.has_truth:
-            chosen = checkpoint.selection if checkpoint.training is None else "nothing: the epoch that was asked for"
-            measure(model, dataset.test, options, chosen, path, checkpoint.epoch)
+            measure(model, dataset.test, options, checkpoint, path)
         else:
-            predict(model, dataset.test, options)
+            predict(model, dataset.test, options, checkpoint, path)
 
 
 def dataset_of(options: Options) -> Dataset:
@@ -108,13 +129,9 @@ def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
         DataError: an option given contradicts the checkpoint.
     """
     network = checkpoint.network
-    stored = {
-        "width": network.width,
-        "depth": network.depth,
-        "dropout": network.dropout,
-        "timestep": checkpoint.num_timesteps,
-        "scale": checkpoint.scale,
-    }
+    stored = {"width": network.width, "depth": network.depth, "timestep": checkpoint.num_timesteps}
+    if checkpoint.scale is not None:
+        stored |= {"dropout": network.dropout, "scale": checkpoint.scale}
     for name, value in stored.items():
         asked = getattr(options, name)
         if name in options.given and asked != value:
@@ -228,13 +245,13 @@ def build_model(
     parts = checkpoint.prompt_parts if checkpoint else description.prompt_parts
     diffusion = GaussianDiffusion(options.timestep, options.scale)
     precision = PRECISIONS[options.precision]
-    try:
-        if options.compat_release:
-            from common.release_compat import release_networks
+    build = DSGDiffu.build
+    if options.compat_release:
+        from common.release_compat import ReleaseDSGDiffu
 
-            model = DSGDiffu(*release_networks(config, description.skeleton, parts, tower), diffusion, precision)
-        else:
-            model = DSGDiffu.build(config, description.skeleton, parts, tower, diffusion, precision)
+        build = ReleaseDSGDiffu.build
+    try:
+        model = build(config, description.skeleton, parts, tower, diffusion, precision)
         if checkpoint:
             model.load_trained_state(checkpoint.weights)
     except (RuntimeError, ValueError) as error:
@@ -243,8 +260,24 @@ def build_model(
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise DataError(f"{path}: its weights do not fit its own description ({reason})") from None
     if options.compile:
+        check_compiler(device)
         model.denoiser.compile()
     return model.to(device)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile next to nothing, to see before the long work whether torch.compile finds what it needs.
+
+    Raises:
+        UsageError: it does not.
+    """
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # what it raises differs between versions and devices
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise UsageError(
+            f"--compile does not work here ({lines[0]}); install a C++ compiler such as g++, or leave --compile out"
+        ) from None
 
 
 def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoint | None, path: Path | None) -> None:
@@ -266,6 +299,10 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         if resumed.epoch >= options.epochs:
             raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
     print(f"the best epoch is chosen on {selection}")
+    seen = dict.fromkeys(clip.subject for clip in dataset.train)
+    both = [subject for subject in dict.fromkeys(clip.subject for clip in dataset.test) if subject in seen]
+    if both:
+        print(f"note: trained and tested on the same subjects, {', '.join(both)}: the errors are of motion seen before")
     truths = [dict.fromkeys(clip.annotation for clip in clips) for clips in (dataset.train, dataset.test)]
     if truths[0].keys() != truths[1].keys():
         print(f"note: trained on {', '.join(truths[0])}; measured against {', '.join(truths[1])}")
@@ -297,9 +334,10 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     fit(model, dataset, options, state, checkpoint)
     best = read_checkpoint(folder / BEST, model.skeleton, compat)
     model.load_trained_state(best.weights)
-    measure(model, dataset.test, options, best.selection, folder / BEST, best.epoch)
-    scene_file = folder / "prediction.png"
-    draw_clip(model, dataset.test[0], dataset.description, options, scene_file)
+    measure(model, dataset.test, options, best, folder / BEST)
+    scene_file, clip = folder / "prediction.png", dataset.test[0]
+    hypotheses = predict_clip(model, clip, sampling_of(options))
+    render(scene_file, clip_scene(clip, hypotheses, model.skeleton, dataset.description.fps / options.downsample))
     print(f"wrote {scene_file}")
 
 
@@ -348,15 +386,15 @@ def sampling_of(options: Options) -> Sampling:
     )
 
 
-def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str, path: Path, epoch: int) -> None:
-    """Evaluate, print the tables, write them."""
+def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:
+    """Evaluate the model that the checkpoint at `path` was loaded into, print the tables, write them."""
     found = evaluate(model, clips, sampling_of(options), options.by_subject, progress="evaluation")
     print(
-        f"\n{path} (epoch {epoch}), {options.num_proposals} hypotheses, {options.sampling_timesteps} steps, "
+        f"\n{path} (epoch {checkpoint.epoch}), {options.num_proposals} hypotheses, {options.sampling_timesteps} steps, "
         f"{found.num_frames} frames in {found.seconds:.0f} s\n"
     )
-    print(report(found, options, selection))
-    for written in write_results(found, options, model.denoiser.config.num_frames, str(path), epoch, selection):
+    print(report(found, options, checkpoint))
+    for written in write_results(found, options, checkpoint, path):
         print(f"wrote {written}")
     description = DATASETS[options.dataset]
     if description.export is None:
@@ -373,7 +411,7 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, selection: str
         print(f"\n{text}\n\nwrote {len(written)} files of these scores to {options.folder / SCORES}")
 
 
-def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
+def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:
     """Write the predictions for 2D input that has no truth: no errors."""
     poses, spread, told = {}, {}, {}
     sampling = sampling_of(options)
@@ -383,9 +421,9 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
         deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
         spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)
-    path = options.folder / f"{options.dataset}_predictions_{file_stem(options, model.denoiser.config.num_frames)}.npz"
+    target = options.folder / f"{options.dataset}_predictions_{file_stem(options, checkpoint, path)}.npz"
     write_npz(
-        path,
+        target,
         positions_3d=poses,
         spread=spread,
         metadata={
@@ -400,7 +438,19 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options) -> None:
         },
     )
     print(f"{options.dataset} has no 3D truth: predictions and no errors")
-    print(f"wrote {path}")
+    print(f"wrote {target}")
+
+
+def check_drawing(options: Options) -> None:
+    """What can be known to be wrong before the long work of sampling.
+
+    Raises:
+        UsageError, DataError: the picture's name ends in nothing known; the video is no video.
+    """
+    if options.viz_output:
+        check_output(options.viz_output)
+    if options.viz_video:
+        check_video(options.viz_video)
 
 
 def draw(model: DSGDiffu, dataset: Dataset, options: Options) -> None:
@@ -418,28 +468,22 @@ def draw(model: DSGDiffu, dataset: Dataset, options: Options) -> None:
     if options.viz_camera >= len(views):
         raise UsageError(f"--viz-camera is {options.viz_camera}; {subject} {action} has {len(views)} views, from 0")
     clip = views[options.viz_camera]
-    prediction = draw_clip(model, clip, dataset.description, options, options.viz_output)
-    if options.viz_output:
-        print(f"wrote {options.viz_output}")
+    hypotheses = predict_clip(model, clip, sampling_of(options))
     if options.viz_export:
+        prediction = hypotheses.mean(axis=0)
         with replacing(options.viz_export) as part, open(part, "wb") as file:
             np.save(file, prediction)
         print(f"wrote {options.viz_export}: {prediction.shape}, camera space, root-relative, metres")
-
-
-def draw_clip(model: DSGDiffu, clip: Clip, description: DatasetDescription, options: Options, path: str | Path | None):
-    """Predict a clip and draw it, if there is a path; returns the prediction (N, J, 3), P-Agg."""
-    hypotheses = predict_clip(model, clip, sampling_of(options))
-    if path:
+    if options.viz_output:
         scene = clip_scene(
             clip,
             hypotheses,
             model.skeleton,
-            description.fps / options.downsample,
+            dataset.description.fps / options.downsample,
             with_truth=not options.viz_no_ground_truth,
         )
         render(
-            path,
+            options.viz_output,
             scene,
             size=options.viz_size,
             limit=max(options.viz_limit, 0),
@@ -448,4 +492,4 @@ def draw_clip(model: DSGDiffu, clip: Clip, description: DatasetDescription, opti
             bitrate=options.viz_bitrate,
             video=options.viz_video,
         )
-    return hypotheses.mean(axis=0)
+        print(f"wrote {options.viz_output}")

@@ -61,20 +61,14 @@ def average_with_mirror(
     t: Tensor,
     prompts: Prompts,
     skeleton: Skeleton,
-    in_one_batch: bool = True,
 ) -> Tensor:
     """The mean of the prediction and of the mirrored prediction of the mirrored input: (B, H, F, J, 3).
 
-    `denoise(x_2d, x_t, t, prompts)` is called once, with 2B windows: the windows, then their mirror images; or, not
-    `in_one_batch`, once for each half.
+    `denoise(x_2d, x_t, t, prompts)` is called once, with 2B windows: the windows, then their mirror images.
     """
-    image_2d, image_t = mirror(x_2d, skeleton), mirror(x_t, skeleton)
-    if in_one_batch:
-        twice = Prompts(*(torch.cat([part, part]) for part in prompts))
-        both = denoise(torch.cat([x_2d, image_2d]), torch.cat([x_t, image_t]), torch.cat([t, t]), twice)
-        plain, mirrored = both.chunk(2)
-    else:
-        plain, mirrored = denoise(x_2d, x_t, t, prompts), denoise(image_2d, image_t, t, prompts)
+    with_image_2d, with_image_t = (torch.cat([poses, mirror(poses, skeleton)]) for poses in (x_2d, x_t))
+    twice = Prompts(*(torch.cat([part, part]) for part in prompts))
+    plain, mirrored = denoise(with_image_2d, with_image_t, torch.cat([t, t]), twice).chunk(2)
     return (plain + mirror(mirrored, skeleton)) / 2
 
 
@@ -99,30 +93,26 @@ def sample_hypotheses(
         prompts: one text a window.
         noise: (K, B, H, F, J, 3), see `ddim_sample`.
         skeleton: how poses are mirrored.
-        max_tokens: frames times joints of a chunk, mirror images counted; 0: everything at once, mirror images apart,
-            for a network whose rows do know of each other (`--compat-release`).
+        max_tokens: frames times joints of a chunk, mirror images counted; a chunk has at least one row.
 
     Returns:
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
     K, B, H, F, J, _ = noise.shape
 
-    def run(x_2d: Tensor, prompts: Prompts, noise: Tensor, in_one_batch: bool) -> Tensor:
+    def run(x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
         def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
-            return average_with_mirror(denoise, x_2d, x_t, t, prompts, skeleton, in_one_batch)
+            return average_with_mirror(denoise, x_2d, x_t, t, prompts, skeleton)
 
         return ddim_sample(both_ways, diffusion, noise)
 
-    if max_tokens == 0:
-        samples = run(x_2d, prompts, noise, in_one_batch=False)
-    else:
-        rows = noise.reshape(K, B * H, 1, F, J, 3)
-        size = max(1, max_tokens // (2 * F * J))
-        chunks = []
-        for row in torch.arange(B * H, device=noise.device).split(size):
-            window = row // H
-            chunks.append(run(x_2d[window], prompts.select(window), rows[:, row], in_one_batch=True))
-        samples = rearrange(torch.cat(chunks), "(b h) k 1 f j c -> b k h f j c", b=B)
+    rows = noise.reshape(K, B * H, 1, F, J, 3)
+    size = max(1, max_tokens // (2 * F * J))
+    chunks = []
+    for row in torch.arange(B * H, device=noise.device).split(size):
+        window = row // H
+        chunks.append(run(x_2d[window], prompts.select(window), rows[:, row]))
+    samples = rearrange(torch.cat(chunks), "(b h) k 1 f j c -> b k h f j c", b=B)
     samples[..., skeleton.root, :] = 0
     return samples
 

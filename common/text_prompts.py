@@ -98,8 +98,9 @@ class PromptEncoder(nn.Module):
         Returns:
             Prompts with text_proj (A, D) and text_tokens (A, L, E).
         """
-        text_tokens = self.norm(self.encoder(self.encode(self.compose(verbs))))
-        return Prompts(self.project(text_tokens, verbs), text_tokens)
+        text_tokens = self.norm(self.encoder(self.tower(self.compose(verbs))))
+        # The last position is the only one that has seen the whole sentence in the causal tower.
+        return Prompts(self.proj(text_tokens[:, -1]), text_tokens)
 
     def compose(self, verbs: Sequence[str]) -> Tensor:
         """The embeddings that enter the tower, (A, L, E): each part's learned vectors, then its static tokens."""
@@ -111,14 +112,6 @@ class PromptEncoder(nn.Module):
             ids = tokenize(texts)[:, : part.num_static].to(self.device)
             pieces.append(self.tower.embed(ids).expand(len(verbs), -1, -1))
         return torch.cat(pieces, dim=1)
-
-    def encode(self, embeddings: Tensor) -> Tensor:
-        """Through the frozen tower, (A, L, E) -> (A, L, E), with gradients to the learned vectors."""
-        return self.tower(embeddings)
-
-    def project(self, text_tokens: Tensor, verbs: Sequence[str]) -> Tensor:
-        """text_proj, (A, D): the last position, the only one that has seen the whole sentence in the causal tower."""
-        return self.proj(text_tokens[:, -1])
 
     @property
     def device(self) -> torch.device:

@@ -15,7 +15,7 @@ from torch.optim import AdamW
 from tqdm import tqdm
 
 from common.arguments import Options
-from common.checkpoints import Checkpoint, write_checkpoint
+from common.checkpoints import BEST, LAST, Checkpoint, write_checkpoint
 from common.clips import Clip
 from common.curves import write_curves
 from common.datasets import Dataset
@@ -28,7 +28,6 @@ from common.scenes import clip_scene
 from common.windows import TrainingWindows
 
 WEIGHT_DECAY = 0.1
-BEST, LAST = "best_epoch_1_1.bin", "last.bin"
 TRAIN_ERROR_CLIPS = 8
 """So many training clips are sampled after each epoch, to set 3d_pos_train beside 3d_pos_valid."""
 
@@ -162,7 +161,7 @@ def fit(
                 total=frames * options.num_frames, unit="frame", desc=f"epoch {epoch}", leave=False, disable=None
             ) as progress:
                 loss = train_epoch(model, windows, state, options, progress)
-            row = {"epoch": epoch, "lr": state.learning_rate, "3d_train": loss * MM}
+            row = {"epoch": epoch, "lr": state.optimizer.param_groups[0]["lr"], "3d_train": loss * MM}
             if not options.no_eval:
                 row |= _error("3d_pos_train", model, _spread(dataset.train), sampling)
                 row |= _error("3d_pos_valid", model, dataset.validation, sampling)

@@ -55,6 +55,11 @@ def test_presets_name_options(name):
     parse("--preset", name)
 
 
+def test_every_option_has_help():
+    for entry in fields(Options):
+        assert not entry.metadata or entry.metadata["help"], entry.name
+
+
 def test_options_are_plain_data():
     data = json.loads(json.dumps(parse("-str", "S1,S5").as_data()))
     assert data["subjects_train"] == ["S1", "S5"]
@@ -81,6 +86,14 @@ def test_options_are_plain_data():
         ("--text-dropout 2", "--text-dropout is 2.0"),
         ("--render", "--render draws a trained network's prediction"),
         ("--render --evaluate a", "--viz-output"),
+        ("--evaluate a --viz-output a.png", "--viz-output would do nothing here: --render is not given"),
+        ("--viz-size 3 --viz-limit 2", "--viz-(size|limit), --viz-(size|limit) would do nothing"),
+        (
+            "--evaluate a --val-subjects S8 --subset 0.1",
+            "--val-subjects, --subset would do nothing here: nothing is tr",
+        ),
+        ("--evaluate a --no-eval", "--no-eval would do nothing"),
+        ("--evaluate a --export-training-curves", "--export-training-curves would do nothing"),
         ("--no-eval --val-subjects S8", "--no-eval with --val-subjects"),
         ("--clip-weights f --text-encoder random", "--clip-weights with --text-encoder random"),
     ],

@@ -18,6 +18,7 @@ from benchmarks.mean_pose import mean_pose_errors
 from common.answers import SequenceAnswers
 from common.arguments import MPI_INF_3DHP as DEFAULTS
 from common.arguments import parse_options
+from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, random_text_tower
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
@@ -132,21 +133,22 @@ def test_no_valid_frame_anywhere_is_never_nan(model, clips):
     some = with_valid(clips[0], [False] * 18 + [True] * 2)
     model.answer([none, some], torch.zeros(2, 17, 3) + torch.tensor([0.1, 0, 0]))
     options = parse_options(["-num_proposals", "2", "--p2"], DEFAULTS, "")
+    checkpoint = Checkpoint(model.denoiser.config, MPI_INF_3DHP, (), 1000, 1.0, {}, "", "", False, {}, "TS", 1)
     found = evaluate(model, [none, some], Sampling(9, 2, 1, 1, p2=True))
     np.testing.assert_allclose(found.average("")[1]["P_Best"], 100, rtol=1e-4)
     np.testing.assert_allclose(found.average("")[2]["P_Best"], 0, atol=1e-2)
-    for text in (report(found, options, "TS"), log_lines(found, options, "TS")):
+    for text in (report(found, options, checkpoint), log_lines(found, options, checkpoint)):
         assert "No valid frame, so no error and no part in the means: TS5" in text
         assert "nan" not in text
-    data = as_data(found, options, "a.bin", 1, "TS")
+    data = as_data(found, options, checkpoint, Path("a.bin"))
     assert json.dumps(data, allow_nan=False)
     assert data["subjects"]["all"]["sequences"]["TS5"] == {"frames": 0}
     for answers in found.answers:
         assert all(np.isfinite(poses).all() for poses in answers.poses.values())
     found = evaluate(model, [none], Sampling(9, 2, 1, 1))
     assert found.average("") == found.frame_average("") == {}
-    assert json.dumps(as_data(found, options, "a.bin", 1, "TS"), allow_nan=False)
-    assert "TS5" in report(found, options, "TS")
+    assert json.dumps(as_data(found, options, checkpoint, Path("a.bin")), allow_nan=False)
+    assert "TS5" in report(found, options, checkpoint)
     assert found.answers[0].joint_errors("P_Agg").shape == (1, 0, 17)
 
 
@@ -367,7 +369,7 @@ def test_evaluation_of_some_sequences_with_both_protocols(trained, tmp_path, cap
     argv = [*base, "-c", str(tmp_path), "--evaluate", checkpoint, "-ste", "TS1,TS5", "--p2", "-b", "1", "-f", "7"]
     assert main_3dhp.main(argv) == 0
     shown = capsys.readouterr().out
-    found = json.loads((tmp_path / "results_H1_K1_f7.json").read_text())
+    found = json.loads((tmp_path / "results_H1_K1_TS1-TS5_f7.json").read_text())
     assert list(found["subjects"]["all"]["sequences"]) == ["TS1", "TS5"]
     assert found["average"].keys() == {"protocol_1", "protocol_2"}
     assert errors_of({"average": {"protocol_1": found["average"]["protocol_2"]}}, "P_Agg") < errors_of(found, "P_Agg")
@@ -431,7 +433,7 @@ def test_the_public_releases_checkpoints_are_evaluated(mpi_files, tmp_path, caps
     assert main_3dhp.main(argv) == 1
     assert "add --compat-release" in capsys.readouterr().err
     assert main_3dhp.main([*argv, "--compat-release"]) == 0
-    found = json.loads((tmp_path / "results_H3_K1.json").read_text())
+    found = json.loads((tmp_path / "results_H3_K1_release.json").read_text())
     assert found["compat_release"]
     assert errors_of(found, "J_Best") < errors_of(found, "J_Agg")
     assert loadmat(tmp_path / "inference_data_J_Agg.mat")["TS6"].shape == (3, 17, 9, 1)

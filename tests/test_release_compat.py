@@ -23,9 +23,9 @@ from common.release_compat import (
     ReleasePromptAttention,
     ReleasePromptEncoder,
     load_release_state,
+    sample_apart,
     translate_state,
 )
-from common.sampler import average_with_mirror, ddim_sample
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder
 from tests.conftest import seeded_state
@@ -77,11 +77,8 @@ def compute(denoiser, encoder, given):
     for hook in hooks:
         hook.remove()
 
-    def denoise(x_t, t):
-        return average_with_mirror(denoiser, x_2d, x_t, t, prompts, H36M, in_one_batch=False)
-
     found |= prompts._asdict() | {"denoiser_out": out, "loss": (out - given["target"]).norm(dim=-1).mean()}
-    found["samples"] = ddim_sample(denoise, GaussianDiffusion(), given["noise"])
+    found["samples"] = sample_apart(denoiser, GaussianDiffusion(), x_2d, prompts, given["noise"], H36M)
     return {name: value.detach().numpy() for name, value in found.items()}
 
 
@@ -133,15 +130,15 @@ class SecondGraphMended(ReleaseDenoiser):
 
 class TiledTextMended(ReleaseDenoiser):
     prompt_attention_class = TextMended
-    text_of_rows = Denoiser.text_of_rows
+    forward = Denoiser.forward
 
 
 class HypothesesTextMended(ReleaseDenoiser):
-    text_of_rows = Denoiser.text_of_rows
+    forward = Denoiser.forward
 
 
 class LastPositionMended(ReleasePromptEncoder):
-    project = PromptEncoder.project
+    forward = PromptEncoder.forward
 
 
 @pytest.mark.parametrize(

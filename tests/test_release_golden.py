@@ -12,8 +12,7 @@ from common.clip_text import TextTower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.protocols import mean_errors, setting_poses
-from common.release_compat import load_release_state, release_networks, translate_state
-from common.sampler import average_with_mirror, ddim_sample
+from common.release_compat import ReleaseDSGDiffu, load_release_state, sample_apart, translate_state
 from common.skeleton import H36M, MPI_INF_3DHP, mirror
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
 from tests.conftest import seeded_state
@@ -28,10 +27,12 @@ def case(request):
     golden = dict(np.load(GOLDEN / f"{request.param}.npz"))
     description = json.loads((GOLDEN / f"{request.param}_state.json").read_text())
     skeleton, parts = {"h36m": (H36M, ACTION_PROMPT), "3dhp": (MPI_INF_3DHP, NO_ACTION_PROMPT)}[request.param]
-    denoiser, encoder = release_networks(DenoiserConfig(num_frames=9), skeleton, parts, TextTower())
+    config, diffusion = DenoiserConfig(num_frames=9), GaussianDiffusion()
+    model = ReleaseDSGDiffu.build(config, skeleton, parts, TextTower(), diffusion).eval()
+    denoiser, encoder = model.denoiser, model.prompt_encoder
     load_release_state(seeded_state(description["shapes"]), denoiser, encoder)
     verbs = golden["actions"].tolist()
-    return golden, description, denoiser.eval(), encoder.eval(), verbs, skeleton
+    return golden, description, denoiser, encoder, verbs, skeleton
 
 
 def tensor(array):
@@ -115,11 +116,8 @@ def test_samples(case):
 
     assert torch.equal(mirror(x_2d, skeleton), tensor(golden["x_2d_flip"]))
 
-    def denoise(x_t, t):
-        return average_with_mirror(denoiser, x_2d, x_t, t, prompts, skeleton, in_one_batch=False)
-
     with torch.no_grad():
-        samples = ddim_sample(denoise, GaussianDiffusion(), tensor(golden["noise"]))
+        samples = sample_apart(denoiser, GaussianDiffusion(), x_2d, prompts, tensor(golden["noise"]), skeleton)
     per_metre = 1000 if skeleton is MPI_INF_3DHP else 1  # the release's 3DHP sampler answers in millimetres
     assert_close(samples, golden["samples"] / per_metre)
 

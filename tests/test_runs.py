@@ -128,12 +128,12 @@ def test_what_was_measured_is_in_the_files_names(run):
     every = ["--evaluate", "last.bin", "-f", "9"]
     assert run(*every) == run(*every, "-a", "Walk", "-f", "3") == run(*every, "--downsample", "2", "--debug") == 0
     names = {path.name for path in run.folder.glob("*_H1_K1*")}
-    stems = ("H1_K1", "H1_K1_f3_Walk", "H1_K1_every2_debug")
+    stems = ("H1_K1_last", "H1_K1_last_Walk_f3", "H1_K1_last_every2_debug")
     assert names == {
         f"{kind}_{stem}.{end}" for stem in stems for kind, end in (("results", "json"), ("h36m_test_log", "txt"))
     }
-    assert any("--debug" in note and "not a result" in note for note in run.results("H1_K1_every2_debug")["notes"])
-    assert not any("--debug" in note for note in run.results("H1_K1")["notes"])
+    assert any("--debug" in note and "not a result" in note for note in run.results(stems[2])["notes"])
+    assert not any("--debug" in note for note in run.results(stems[0])["notes"])
 
 
 def test_the_text_is_encoded_once_per_action_in_an_evaluation(run, monkeypatch):
@@ -213,7 +213,7 @@ def test_custom_video_gives_predictions_and_no_errors(run, tmp_path, capsys):
     options = ["-d", "custom", "-k", "mine", "-ste", "street.mp4", "--data-dir", str(tmp_path), "-num_proposals", "3"]
     assert run("--evaluate", "best_epoch_1_1.bin", *options, "--action-prompt", "neutral") == 0
     assert "no 3D truth" in capsys.readouterr().out
-    found = read_npz(run.folder / "custom_predictions_H3_K1_neutral.npz")
+    found = read_npz(run.folder / "custom_predictions_H3_K1_neutral_mine_street.mp4.npz")
     poses, spread = found["positions_3d"]["street.mp4"]["custom"][0], found["spread"]["street.mp4"]["custom"][0]
     assert poses.shape == (12, 17, 3)
     assert spread.shape == (12, 17)
@@ -221,7 +221,7 @@ def test_custom_video_gives_predictions_and_no_errors(run, tmp_path, capsys):
     assert not poses[:, 0].any()
     assert found["metadata"]["unit"] == "metres"
     assert run("--evaluate", "best_epoch_1_1.bin", *options) == 0
-    given = read_npz(run.folder / "custom_predictions_H3_K1.npz")
+    given = read_npz(run.folder / "custom_predictions_H3_K1_mine_street.mp4.npz")
     assert given["metadata"]["told"] == {"street.mp4": {"custom": ""}}
 
 
@@ -238,7 +238,7 @@ def test_render_draws_the_prediction(run, tmp_path):
         errors.append(1000 * np.linalg.norm(np.load(poses) - truth[camera], axis=-1).mean())
     assert picture.read_bytes()[:6] == b"GIF89a"
     assert run(*evaluate, "-a", "Sitting") == 0
-    measured = run.results("H2_K1_f2_Sitting")["average"]["protocol_1"]["P_Agg"][0]
+    measured = run.results("H2_K1_Sitting_f2")["average"]["protocol_1"]["P_Agg"][0]
     assert np.mean(errors) == pytest.approx(measured, rel=1e-5)
 
 
@@ -447,7 +447,7 @@ def test_a_best_epoch_chosen_on_others_is_not_reported_as_chosen_here(tmp_path, 
     assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["selection"].startswith("the test subjects")
     assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("the test subjects S9")
     assert run("--evaluate", "last.bin") == 0
-    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("nothing")
+    assert run.results("H1_K1_last")["checkpoint_chosen_on"].startswith("nothing")
 
 
 def contents(folder):
@@ -492,7 +492,7 @@ def test_the_public_releases_checkpoints_are_evaluated(tmp_path, capsys):
     argv = [*SUBJECTS, "--data-dir", str(files.folder), "-c", str(folder), "--evaluate", "release.bin"]
     fails(capsys, 1, "add --compat-release", lambda: main_gt.main(argv))
     assert main_gt.main([*argv, "--compat-release", "-num_proposals", "2", "-b", "3"]) == 0
-    found = json.loads((folder / "results_H2_K1.json").read_text())
+    found = json.loads((folder / "results_H2_K1_release.json").read_text())
     assert found["compat_release"]
     assert found["epoch"] == 7
     state.popitem()
