@@ -108,7 +108,7 @@ def test_custom_has_2d_alone(tmp_path):
 @pytest.mark.parametrize("size", [{"w": np.inf, "h": 10}, {"w": np.nan, "h": 10}, {"w": 10}, {"w": 0, "h": 10}, None])
 def test_a_video_without_a_size(tmp_path, size):
     write_custom(tmp_path, metadata={**layout_metadata(H36M), "video_metadata": {"street.mp4": size}})
-    with pytest.raises(DataError, match="no w and h for the video 'street.mp4'|is 0x10 pixels") as caught:
+    with pytest.raises(DataError, match=r"no w and h for the video 'street.mp4'|is 0x10 pixels") as caught:
         load_dataset("custom", tmp_path, "mine", training=False)
     assert "\n" not in str(caught.value)
 
