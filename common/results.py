@@ -181,6 +181,8 @@ def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
     asked, description = options.as_data(), DATASETS[options.dataset]
     its_own = checkpoint.options or {name: asked[name] for name in ("dataset", "keypoints", "subjects_test")}
     usual = Options().as_data() | its_own | {"num_frames": checkpoint.network.num_frames}
+    if usual["dataset"] != options.dataset:
+        usual["subjects_test"] = None
     for given in (asked, usual):
         given["subjects_test"] = given["subjects_test"] or list(description.subjects_test)
     other = {name for name in usual if name in asked and asked[name] != usual[name]}

@@ -51,8 +51,14 @@ def test_graph_attention_is_torch_geometrics(skeleton):
     torch.testing.assert_close(ours(x), theirs(x, torch.tensor(edges).T))
 
 
-def test_a_joint_moves_its_neighbours_in_its_own_frame_alone(denoiser, skeleton):
-    gat = denoiser.graph_attention
+@pytest.mark.parametrize("name", ["graph_attention", "prompt_attention"])
+def test_a_joint_moves_its_neighbours_in_its_own_frame_alone(denoiser, skeleton, name):
+    e, text_tokens = torch.randn(B, 16), torch.randn(B, L, E)
+
+    def gat(x):
+        layer = getattr(denoiser, name)
+        return layer(x) if name == "graph_attention" else layer(x, e, text_tokens)
+
     x = torch.randn(B, F, skeleton.num_joints, 16)
     joint = 2
     for window in range(B):
