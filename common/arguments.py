@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.datasets import DATASETS
 from common.errors import UsageError
+from common.solvers import DDIM, DPM_SOLVER
 
 
 def _option(default, *flags: str, group: str, help: str, **argparse_words):
@@ -143,8 +144,12 @@ class Options:
     scale: float = _option(1.0, "-scale", group="diffusion", type=float, metavar="X", help="of poses against noise")
     timestep: int = _option(1000, "-timestep", group="diffusion", type=int, metavar="T", help="diffusion steps")
     sampling_timesteps: int = _option(
-        1, "-sampling_timesteps", group="diffusion", type=int, metavar="K", help="DDIM steps"
+        1, "-sampling_timesteps", group="diffusion", type=int, metavar="K", help="sampling steps"
     )
+    solver: str = _option(
+        DDIM, "--solver", group="diffusion", choices=(DDIM, DPM_SOLVER), help="from one sampling step to the next"
+    )
+    eta: float = _option(1.0, "-eta", group="diffusion", type=float, metavar="X", help="noise of a DDIM step, 0 to 1")
     num_proposals: int = _option(1, "-num_proposals", group="diffusion", type=int, metavar="H", help="hypotheses")
 
     p2: bool = _option(False, "--p2", group="evaluation", action="store_true", help="Protocol #2 (P-MPJPE) too")
@@ -235,6 +240,10 @@ class Options:
         for name in ("learning_rate", "scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number above 0")
+        if not 0 <= self.eta <= 1:
+            raise UsageError(f"-eta is {self.eta}; expected 0 (no noise) to 1 (the noise of DDPM)")
+        if self.solver != DDIM and "eta" in self.given:
+            raise UsageError(f"-eta with --solver {self.solver}: only {DDIM} adds noise; leave one of them out")
         if self.resume and self.evaluate:
             raise UsageError("--resume with --evaluate: give one of them, to train on or to evaluate")
         if self.render and not self.evaluate:

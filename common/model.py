@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.sampler import sample_hypotheses
+from common.sampler import PUBLISHED, sample_hypotheses
 from common.skeleton import Skeleton
+from common.solvers import Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
 
 
@@ -22,18 +23,21 @@ class DSGDiffu(nn.Module):
         prompt_encoder: PromptEncoder,
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
+        solver: Solver = PUBLISHED,
     ):
         """
         Args:
             denoiser, prompt_encoder: of the same width.
             diffusion: the schedule and the scale.
             autocast_dtype: the precision of the networks' products; None is the weights' own.
+            solver: how it is sampled.
         """
         super().__init__()
         self.denoiser = denoiser
         self.prompt_encoder = prompt_encoder
         self.diffusion = diffusion
         self.autocast_dtype = autocast_dtype
+        self.solver = solver
 
     @classmethod
     def build(
@@ -44,10 +48,12 @@ class DSGDiffu(nn.Module):
         tower: TextTower,
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
+        solver: Solver = PUBLISHED,
     ) -> "DSGDiffu":
         """The network for a skeleton and a sentence, with new weights."""
         denoiser = Denoiser(config, skeleton, tower.config.width)
-        return cls(denoiser, PromptEncoder(parts, tower, config.width, config.dropout), diffusion, autocast_dtype)
+        prompt_encoder = PromptEncoder(parts, tower, config.width, config.dropout)
+        return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver)
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +97,9 @@ class DSGDiffu(nn.Module):
         if max_tokens is None:
             # What fits a CPU's caches, or fills a GPU, at width 512.
             max_tokens = (4096 if self.device.type == "cpu" else 65536) * 512 // self.denoiser.config.width
-        return sample_hypotheses(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens)
+        return sample_hypotheses(
+            self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens, self.solver
+        )
 
     def trained_state(self) -> dict[str, Tensor]:
         """The weights without the frozen tower's."""

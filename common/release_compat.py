@@ -23,8 +23,9 @@ from common.diffusion import GaussianDiffusion
 from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
 from common.model import DSGDiffu
-from common.sampler import ddim_sample
+from common.sampler import PUBLISHED, sample_steps
 from common.skeleton import Skeleton, mirror
+from common.solvers import Solver
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, PromptPart, Prompts
 
 
@@ -91,16 +92,16 @@ class ReleaseDSGDiffu(DSGDiffu):
         tower: TextTower,
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
+        solver: Solver = PUBLISHED,
     ) -> "ReleaseDSGDiffu":
         denoiser = ReleaseDenoiser(config, skeleton, tower.config.width)
-        return cls(
-            denoiser, ReleasePromptEncoder(parts, tower, config.width, config.dropout), diffusion, autocast_dtype
-        )
+        prompt_encoder = ReleasePromptEncoder(parts, tower, config.width, config.dropout)
+        return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver)
 
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
         """Like `DSGDiffu.sample`, but everything at once: its windows do know of each other."""
-        samples = sample_apart(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton)
+        samples = sample_apart(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, self.solver)
         samples[..., self.skeleton.root, :] = 0
         return samples
 
@@ -112,6 +113,7 @@ def sample_apart(
     prompts: Prompts,
     noise: Tensor,
     skeleton: Skeleton,
+    solver: Solver = PUBLISHED,
 ) -> Tensor:
     """`sample_hypotheses` as the release does it: the mirror images in a batch of their own, in no chunks."""
     image_2d = mirror(x_2d, skeleton)
@@ -120,7 +122,7 @@ def sample_apart(
         mirrored = denoise(image_2d, mirror(x_t, skeleton), t, prompts)
         return (denoise(x_2d, x_t, t, prompts) + mirror(mirrored, skeleton)) / 2
 
-    return ddim_sample(both_ways, diffusion, noise)
+    return sample_steps(both_ways, diffusion, noise, solver)
 
 
 def release_cameras(clips: Sequence[Clip]) -> list[Clip]:

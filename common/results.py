@@ -15,6 +15,7 @@ from common.datasets import DATASETS
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
 from common.settings import SETTINGS
+from common.solvers import DDIM
 
 AVERAGES = {"action": "average", "sequence": "mean over sequences"}
 """What the tables call the mean over their rows."""
@@ -52,6 +53,9 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
         lines.append(f"3D truth: {evaluation.annotation}")
     if options.text_encoder == "random":
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
+    if options.solver != DDIM or options.eta != 1:
+        how = f"{options.solver}, eta {options.eta:g}" if options.solver == DDIM else options.solver
+        lines.append(f"Sampled with {how}; published numbers are DDIM's with eta 1")
     lines.append(f"Checkpoint chosen on: {selection_of(checkpoint)}")
     if options.debug:
         lines.append("--debug: the first batch of every clip alone, not a result")
@@ -189,6 +193,8 @@ def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
     narrower = {
         path.stem: path.name != BEST,
         "neutral": options.action_prompt == "neutral",
+        options.solver: options.solver != DDIM,
+        f"eta{options.eta:g}": options.eta != 1,
         options.dataset: "dataset" in other and description.has_truth,
         options.keypoints: "keypoints" in other,
         "-".join(asked["subjects_test"] or ["all"]): "subjects_test" in other,
@@ -202,7 +208,7 @@ def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
         f"H{options.num_proposals}_K{options.sampling_timesteps}",
         *(name for name, is_asked in narrower.items() if is_asked),
     ]
-    return re.sub(r"[^\w.-]", "-", "_".join(stem))[:150]
+    return re.sub(r"[^\w.-]+", "-", "_".join(stem))[:150]
 
 
 def write_results(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from common.rendering import check_output, check_video, render
 from common.results import file_stem, report, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
+from common.solvers import Solver
 from common.training import TrainingState, fit
 
 SCORES = "scores"
@@ -244,14 +245,14 @@ def build_model(
     tower = text_tower(options, checkpoint, path)
     parts = checkpoint.prompt_parts if checkpoint else description.prompt_parts
     diffusion = GaussianDiffusion(options.timestep, options.scale)
-    precision = PRECISIONS[options.precision]
+    precision, solver = PRECISIONS[options.precision], Solver(options.solver, options.eta)
     build = DSGDiffu.build
     if options.compat_release:
         from common.release_compat import ReleaseDSGDiffu
 
         build = ReleaseDSGDiffu.build
     try:
-        model = build(config, description.skeleton, parts, tower, diffusion, precision)
+        model = build(config, description.skeleton, parts, tower, diffusion, precision, solver)
         if checkpoint:
             model.load_trained_state(checkpoint.weights)
     except (RuntimeError, ValueError) as error:

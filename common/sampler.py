@@ -1,4 +1,4 @@
-"""DDIM sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
+"""Sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
 
 import hashlib
 from collections.abc import Callable
@@ -10,7 +10,10 @@ from torch import Tensor
 
 from common.diffusion import CLAMP, GaussianDiffusion
 from common.skeleton import Skeleton, mirror
+from common.solvers import Solver
 from common.text_prompts import Prompts
+
+PUBLISHED = Solver()
 
 
 def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[int, int]]:
@@ -19,25 +22,23 @@ def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[in
     return list(pairwise(times))
 
 
-def ddim_sample(
-    denoise: Callable[[Tensor, Tensor], Tensor],
-    diffusion: GaussianDiffusion,
-    noise: Tensor,
-    eta: float = 1.0,
+def sample_steps(
+    denoise: Callable[[Tensor, Tensor], Tensor], diffusion: GaussianDiffusion, noise: Tensor, solver: Solver = PUBLISHED
 ) -> Tensor:
-    """Song et al. 2021, Eq. 12, with sigma from Eq. 16; their alpha_t is our alphas_cumprod[t].
+    """From noise down to clean poses.
 
     Args:
         denoise: (x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3), metres.
         diffusion: the schedule and the scale.
-        noise: (K, B, H, F, J, 3) standard normal; noise[0] is the start, noise[k] is added after step k.
-        eta: 1 adds the noise of DDPM, 0 none.
+        noise: (K, B, H, F, J, 3) standard normal; noise[0] is the start, noise[k] is for the solver after step k.
+        solver: from step to step.
 
     Returns:
         (B, K, H, F, J, 3): every step's predicted x_start, metres.
     """
     K, B = noise.shape[:2]
     limit = CLAMP * diffusion.scale
+    advance = solver.start(diffusion)
     x, predictions = noise[0], []
     for step, (time, time_next) in enumerate(sampling_times(diffusion.num_timesteps, K)):
         t = torch.full((B,), time, device=x.device)
@@ -45,12 +46,7 @@ def ddim_sample(
         predictions.append(x_start / diffusion.scale)
         if time_next < 0:
             break
-        alpha, alpha_next = diffusion.alphas_cumprod[[time, time_next]].tolist()
-        predicted_noise = (x - alpha**0.5 * x_start) / (1 - alpha) ** 0.5
-        # In float64: near t = T the two variances differ by less than float32 can tell.
-        variance = eta**2 * (1 - alpha / alpha_next) * (1 - alpha_next) / (1 - alpha)
-        direction = max(0.0, 1 - alpha_next - variance) ** 0.5 * predicted_noise
-        x = alpha_next**0.5 * x_start + direction + variance**0.5 * noise[step + 1]
+        x = advance(x, x_start, time, time_next, noise[step + 1])
     return torch.stack(predictions, dim=1)
 
 
@@ -80,6 +76,7 @@ def sample_hypotheses(
     noise: Tensor,
     skeleton: Skeleton,
     max_tokens: int,
+    solver: Solver = PUBLISHED,
 ) -> Tensor:
     """All hypotheses of a batch of windows, a chunk of (window, hypothesis) rows at a time.
 
@@ -91,9 +88,10 @@ def sample_hypotheses(
         diffusion: the schedule and the scale.
         x_2d: (B, F, J, 2), screen coordinates.
         prompts: one text a window.
-        noise: (K, B, H, F, J, 3), see `ddim_sample`.
+        noise: (K, B, H, F, J, 3), see `sample_steps`.
         skeleton: how poses are mirrored.
         max_tokens: frames times joints of a chunk, mirror images counted; a chunk has at least one row.
+        solver: from step to step.
 
     Returns:
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
@@ -104,7 +102,7 @@ def sample_hypotheses(
         def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
             return average_with_mirror(denoise, x_2d, x_t, t, prompts, skeleton)
 
-        return ddim_sample(both_ways, diffusion, noise)
+        return sample_steps(both_ways, diffusion, noise, solver)
 
     rows = noise.reshape(K, B * H, 1, F, J, 3)
     size = max(1, max_tokens // (2 * F * J))

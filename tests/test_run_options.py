@@ -75,6 +75,20 @@ def test_fewer_diffusion_steps(data, tmp_path, capsys):
     fails(capsys, 1, "trained with -timestep 5; -timestep 9", lambda: run("--evaluate", "last.bin", "-timestep", "9"))
 
 
+def test_solvers_give_answers_of_their_own_and_say_so(run):
+    evaluate = ["--evaluate", "best_epoch_1_1.bin", "--debug", "-sampling_timesteps", "3"]
+    found = {}
+    for stem, argv in (
+        ("H1_K3_debug", []), ("H1_K3_eta0_debug", ["-eta", "0"]), ("H1_K3_dpm-2m_debug", ["--solver", "dpm++2m"]),
+    ):  # fmt: skip
+        assert run(*evaluate, *argv) == 0
+        found[stem] = run.results(stem)
+        assert any("published numbers are DDIM's" in note for note in found[stem]["notes"]) == bool(argv)
+    last = [data["average"]["protocol_1"]["P_Agg"] for data in found.values()]
+    assert last[0][0] == last[1][0] == last[2][0]  # the first prediction is from the same noise
+    assert len({errors[2] for errors in last}) == 3
+
+
 def test_the_rate_that_was_stepped_is_logged(data, tmp_path):
     _, rows = train(data, tmp_path / "run", "-e", "3", "-b", "324", "--warmup", "5", "-lr", "0.001", "-lrd", "0.5")
     assert [row["lr"] for row in rows] == pytest.approx([0.001 * 2 / 5, 0.0005 * 4 / 5, 0.00025])

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 
 from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.sampler import average_with_mirror, ddim_sample, sample_hypotheses, sampling_times, window_noise
+from common.sampler import average_with_mirror, sample_hypotheses, sample_steps, sampling_times, window_noise
 from common.skeleton import H36M, mirror
+from common.solvers import Solver
 from common.text_prompts import Prompts
 from tests.conftest import awaken
 
@@ -43,15 +45,57 @@ def test_ddim_against_the_formula(eta):
     def denoise(x, t):
         return torch.sin(3 * x) * (1 + t / 1000)
 
-    found = ddim_sample(lambda x, t: denoise(x, t[0].item()), diffusion, noise, eta)
+    found = sample_steps(lambda x, t: denoise(x, t[0].item()), diffusion, noise, Solver(eta=eta))
     expected = independent_ddim(denoise, diffusion.alphas_cumprod, noise, eta)
     torch.testing.assert_close(found.transpose(0, 1).double(), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [2, 3, 5, 10, 20])
+def test_dpm_solver_against_diffusers(steps):
+    diffusion = GaussianDiffusion()
+    noise = torch.randn(steps, 2, 3, 4, 17, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    times = [time for time, _ in sampling_times(1000, steps)]
+    scheduler = DPMSolverMultistepScheduler(
+        trained_betas=diffusion.betas.numpy(), prediction_type="sample", algorithm_type="dpmsolver++", solver_order=2
+    )
+    scheduler.set_timesteps(timesteps=times)
+    scheduler.alphas_cumprod = diffusion.alphas_cumprod
+    x, expected = noise[0], []
+    for time in times:
+        x_start = torch.sin(3 * x.clamp(-1.1, 1.1)) * (1 + time / 1000)
+        expected.append(x_start.clamp(-1.1, 1.1))
+        x = scheduler.step(expected[-1], time, x).prev_sample
+    found = sample_steps(lambda x, t: torch.sin(3 * x) * (1 + t[0].item() / 1000), diffusion, noise, Solver("dpm++2m"))
+    torch.testing.assert_close(found.transpose(0, 1), torch.stack(expected), atol=1e-4, rtol=1e-4)
+
+
+def test_a_second_order_step_is_nearer_to_the_end_than_a_first_order_one():
+    """Gaussian poses have an exact answer: x_start is linear in x, and so is the path without noise."""
+    diffusion, spread = GaussianDiffusion(), 0.3
+    noise = torch.randn(1, 1, 1, 1, 500, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def denoise(x, t):
+        alpha = diffusion.alphas_cumprod[t[0]].item()
+        return alpha**0.5 * spread**2 / (alpha * spread**2 + 1 - alpha) * x
+
+    def last(steps, solver):
+        return sample_steps(denoise, diffusion, 0.3 * noise.expand(steps, *noise.shape[1:]), solver)[0, -1]
+
+    exact = last(1000, Solver(eta=0))
+    errors = [
+        [(last(steps, solver) - exact).norm() for solver in (Solver(eta=0), Solver("dpm++2m"))] for steps in (10, 20)
+    ]
+    (first_10, second_10), (first_20, second_20) = errors
+    assert 1.8 < first_10 / first_20 < 2.2  # twice the steps: half the error
+    assert second_10 < first_10
+    assert second_10 / second_20 > 4  # a quarter, or less
+
+
+@pytest.mark.parametrize("solver", [Solver(), Solver(eta=0), Solver("dpm++2m")], ids=["eta 1", "eta 0", "dpm++2m"])
 @pytest.mark.parametrize("steps", [*range(1, 21), 50, 1000])
-def test_samples_are_finite_whatever_the_number_of_steps(steps):
+def test_samples_are_finite_whatever_the_number_of_steps(steps, solver):
     noise = torch.randn(steps, 1, 1, 1, 2, 3, generator=torch.Generator().manual_seed(steps))
-    assert ddim_sample(lambda x, t: 0.5 * x, GaussianDiffusion(), noise).isfinite().all()
+    assert sample_steps(lambda x, t: 0.5 * x, GaussianDiffusion(), noise, solver).isfinite().all()
 
 
 @pytest.fixture(scope="module")
