@@ -212,6 +212,31 @@ class Options:
         del data["given"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
 
+    def over(self, stored: dict) -> "Options":
+        """These options where the command line gave them, and those of an earlier run (`as_data`) elsewhere.
+
+        What belongs to a call and not to a run (where it writes, on which device, what it draws) stays as it is here.
+
+        Raises:
+            TypeError: a stored value is not of its option's type.
+        """
+        kinds = {int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None))}
+        values, chooses = {}, {"no_eval", "val_subjects"}
+        for entry in fields(self):
+            of_call = entry.metadata.get("group") == "rendering" or entry.name in _OF_CALL
+            of_call = of_call or (entry.name in chooses and chooses & self.given)  # one of them stands for both
+            if of_call or entry.name in self.given or entry.name not in stored:
+                continue
+            value = stored[entry.name]
+            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+                value = tuple(value)
+            elif not isinstance(value, kinds.get(entry.type, type(None))) or value not in entry.metadata.get(
+                "choices", (value,)
+            ):
+                raise TypeError(f"the option {self.flag(entry.name)} is {value!r}")
+            values[entry.name] = value
+        return replace(self, **values)
+
     def flag(self, name: str) -> str:
         """The flag a user types for the option `name`."""
         return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
@@ -228,6 +253,10 @@ class Options:
                 raise UsageError(f"{self.flag(name)} is {value}; expected {least} or more")
         if not self.actions or () in (self.subjects_train, self.subjects_test):
             raise UsageError("-a, -str and -ste take names by commas; one of them is empty")
+        if "val_subjects" in self.given and not self.val_subjects:
+            raise UsageError("--val-subjects takes names by commas; it is empty")
+        if self.viz_limit == 0 or self.viz_limit < -1:
+            raise UsageError(f"--viz-limit is {self.viz_limit}; expected 1 or more, or -1 for all frames")
         if self.seed >= 2**32:
             raise UsageError(f"--seed is {self.seed}; expected less than {2**32}")
         for name in ("subset", "lr_decay"):
@@ -260,9 +289,11 @@ class Options:
                 f"-sampling_timesteps {self.sampling_timesteps} is more than -timestep {self.timestep}; "
                 f"give at most {self.timestep}"
             )
+        measures = not self.render and DATASETS[self.dataset].has_truth
         for names, used, reason in (
             (_DRAWING, self.render, "--render is not given"),
             (_TRAINING_ALONE, self.trains, "nothing is trained"),
+            (("p2", "by_subject"), measures, "no error is measured"),
         ):
             idle = [self.flag(name) for name in names if name in self.given]
             if idle and not used:
@@ -282,6 +313,7 @@ _LEAST = {
 _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
+_OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile")
 _TRAINING_ALONE = ("val_subjects", "subset", "no_eval", "export_training_curves")
 """Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 

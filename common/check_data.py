@@ -148,7 +148,7 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
                     counts.append(len(check_array(of_camera, where, shape, "pixels")))
                     report.views += 1
                     if world is not None:
-                        clip = view_clip(description.skeleton, subject, action, camera, world, of_camera, path)
+                        clip = view_clip(description, subject, action, camera, world, of_camera, path)
                         surplus = max(surplus, counts[-1] - len(world))
                         if camera.intrinsics is not None:
                             errors.add(clip.name, *_seen_and_projected(clip))

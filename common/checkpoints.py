@@ -114,14 +114,17 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
 
 def _load(path: Path) -> dict:
     try:
-        content = _plain_content(path)
+        with open(path, "rb") as file:
+            is_saved = file.read(2) in (b"PK", b"\x80\x02")  # by torch.save, now and before 1.6
+        content = _plain_content(path) if is_saved else None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnpicklingError:
         raise DataError(f"{path} holds more than tensors, numbers and strings: not read, it could run code") from None
-    except Exception as error:  # a damaged file can raise anything in the reader
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise DataError(f"{path} is damaged or no checkpoint ({reason}); name a file that main*.py wrote") from None
+    except Exception:  # a damaged file can raise anything in the reader, and say anything
+        raise DataError(f"{path} is damaged or no checkpoint; name a file that main*.py wrote") from None
+    if not is_saved:
+        raise DataError(f"{path} is no checkpoint; name a file that main*.py wrote")
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, no checkpoint; name a file that main*.py wrote")
     return content

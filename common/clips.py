@@ -29,6 +29,8 @@ class Clip:
     """(N, 3) float32, where the root is."""
     size: tuple[int, int]
     """Width and height of the image, pixels."""
+    fps: float = 50.0
+    """Frames a second."""
     valid: np.ndarray | None = None
     """(N,) bool, the frames whose truth is to be measured against; None: all."""
     activity: np.ndarray | None = None

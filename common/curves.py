@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from common.files import replacing
 from common.metrics import AUC_THRESHOLDS, PCK_THRESHOLD
@@ -31,6 +32,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
         rows = [row for row in history if name in row]
         if rows:
             axes.plot([row["epoch"] for row in rows], [row[name] for row in rows], label=label, color=colour)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="mean joint error, mm", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,8 @@
 """Anyone's 2D poses to clips without truth.
 
 data_2d_custom_<keypoints>.npz: positions_2d -> video -> action -> a list of (N, J, 2), pixels; metadata.video_metadata
--> video -> {w, h}. The format is VideoPose3D's (Pavllo et al. 2019).
+-> video -> {w, h, fps}, fps
+being free to leave out. The format is VideoPose3D's (Pavllo et al. 2019).
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from common.camera import normalize_screen_coordinates
 from common.clips import Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.pose_files import check_array, check_layout, choose_subjects, read_pose_file, subject_tree
+from common.pose_files import check_layout, check_pixels, choose_subjects, read_pose_file, subject_tree
 
 
 def read_custom(
@@ -37,9 +38,12 @@ def read_custom(
             raise DataError(f"{path}: metadata.video_metadata has no w and h for the video '{video}'") from None
         if min(size) < 1:
             raise DataError(f"{path}: the video '{video}' is {size[0]}x{size[1]} pixels; expected at least 1x1")
+        fps = sizes[video].get("fps", description.fps)
+        if not isinstance(fps, (int, float, np.number)) or not 0 < fps < np.inf:
+            raise DataError(f"{path}: the video '{video}' has {fps!r} frames a second; expected a number above 0")
         clips[video] = {
             action: [
-                _clip(description, video, action, size, pixels, f"{path}: {video} {action} view {number}")
+                _clip(description, video, action, size, float(fps), pixels, f"{path}: {video} {action} view {number}")
                 for number, pixels in enumerate(_views(views, f"{path}: {video} {action}"))
             ]
             for action, views in tree[video].items()
@@ -49,13 +53,20 @@ def read_custom(
 
 def _views(views: object, where: str) -> list:
     if not isinstance(views, (list, tuple, np.ndarray)) or len(views) == 0:
-        raise DataError(f"{where} is {type(views).__name__}; expected a list of (N, J, 2) pixels")
+        found = "an empty list" if isinstance(views, (list, tuple, np.ndarray)) else type(views).__name__
+        raise DataError(f"{where} is {found}; expected a list of (N, J, 2) pixels")
     return list(views)
 
 
 def _clip(
-    description: DatasetDescription, video: str, action: str, size: tuple[int, int], pixels: object, where: str
+    description: DatasetDescription,
+    video: str,
+    action: str,
+    size: tuple[int, int],
+    fps: float,
+    pixels: object,
+    where: str,
 ) -> Clip:
-    pixels = check_array(pixels, where, (-1, description.skeleton.num_joints, 2), "pixels")
+    pixels = check_pixels(pixels, where, description.skeleton)
     screen = normalize_screen_coordinates(pixels, *size).astype(np.float32)
-    return Clip(video, action, camera=None, poses_2d=screen, poses_3d=None, root=None, size=size)
+    return Clip(video, action, camera=None, poses_2d=screen, poses_3d=None, root=None, size=size, fps=fps)

@@ -32,7 +32,7 @@ class DatasetDescription:
     subjects_train: Subjects = ()
     subjects_test: Subjects = ()
     camera_file: str | None = None
-    """In common/cameras/; None where no camera is known."""
+    """In common/cameras/: where each subject's cameras stand. None where the poses are not in the world."""
     num_file_joints: int = 0
     """Joints that the 3D file holds; 0 where there is no 3D file."""
     kept_joints: tuple[int, ...] = ()

@@ -126,7 +126,11 @@ def _pick(clips: Clips, actions: Sequence[str], downsample: int, flag: str) -> l
         if prefix != "*" and known and not any(action.startswith(prefix) for action in known):
             raise UsageError(f"-a: no action begins with '{prefix}' among {flag}'s: {', '.join(known)}")
     return [
-        replace(view, **{name: array[::downsample] for name, array in view.arrays().items()})
+        replace(
+            view,
+            fps=view.fps / downsample,
+            **{name: array[::downsample] for name, array in view.arrays().items()},
+        )
         for of_subject in clips.values()
         for action, views in of_subject.items()
         if not action or any(prefix == "*" or action.startswith(prefix) for prefix in actions)

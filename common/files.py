@@ -21,6 +21,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.touch()  # what the folder forbids is said before the work, and by the system
             yield part
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
@@ -28,7 +29,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{path} cannot be written ({error.strerror or error}); nothing was changed") from None
+        reason = error.strerror or str(error).strip().partition("\n")[0]
+        raise DataError(f"{path} cannot be written ({reason}); a file that was there before is still whole") from None
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

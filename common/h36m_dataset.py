@@ -13,8 +13,15 @@ from common.camera import Camera, load_cameras, normalize_screen_coordinates, wo
 from common.clips import Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.pose_files import check_array, check_layout, check_size, choose_subjects, read_pose_file, subject_tree
-from common.skeleton import Skeleton
+from common.pose_files import (
+    check_array,
+    check_layout,
+    check_pixels,
+    check_size,
+    choose_subjects,
+    read_pose_file,
+    subject_tree,
+)
 
 
 def read_h36m_format(
@@ -33,6 +40,10 @@ def read_h36m_format(
     tree_3d = subject_tree(tree_3d, path_3d, "positions_3d")
     tree_2d = subject_tree(tree_2d, path_2d, "positions_2d")
     check_layout(metadata, path_2d, description.skeleton)
+    if description.camera_file is None:
+        raise ValueError(
+            f"the dataset {description.name} has 3D poses in the world: its description needs a camera_file"
+        )
     cameras = load_cameras(description.camera_file)
 
     clips = {}
@@ -51,7 +62,7 @@ def read_h36m_format(
             world = check_world(description, world, f"{path_3d}: {name}")
             pixels = check_views(actions_2d[action], len(views), f"{path_2d}: {name}")
             clips[subject][action] = [
-                view_clip(description.skeleton, subject, action, camera, world, of_camera, path_2d)
+                view_clip(description, subject, action, camera, world, of_camera, path_2d)
                 for camera, of_camera in zip(views, pixels, strict=True)
             ]
     return {subject: clips[subject] for subject in train}, {subject: clips[subject] for subject in test}
@@ -94,11 +105,18 @@ def check_views(pixels: object, num_views: int, where: str) -> list:
 
 
 def view_clip(
-    skeleton: Skeleton, subject: str, action: str, camera: Camera, world: np.ndarray, pixels: object, path_2d: Path
+    description: DatasetDescription,
+    subject: str,
+    action: str,
+    camera: Camera,
+    world: np.ndarray,
+    pixels: object,
+    path_2d: Path,
 ) -> Clip:
     """One view: world (N, J, 3) metres and its pixels (>=N, J, 2)."""
     where = f"{path_2d}: {subject} {action} camera {camera.name}"
-    pixels = check_array(pixels, where, (-1, skeleton.num_joints, 2), "pixels")
+    skeleton = description.skeleton
+    pixels = check_pixels(pixels, where, skeleton)
     if len(pixels) < len(world):
         raise DataError(f"{where} has {len(pixels)} frames of 2D for {len(world)} of 3D; expected at least as many")
     poses = world_to_camera(world, camera)
@@ -111,4 +129,5 @@ def view_clip(
         poses_3d=(poses - root[:, None]).astype(np.float32),
         root=root.astype(np.float32),
         size=(camera.width, camera.height),
+        fps=description.fps,
     )

@@ -205,6 +205,7 @@ def _clip(
         poses_3d=relative / MM,
         root=poses[:, root] / MM,
         size=(camera.width, camera.height),
+        fps=description.fps,
         annotation=annotation,
         is_sequence=True,
         **per_frame,

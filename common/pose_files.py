@@ -8,6 +8,8 @@ from common.errors import DataError, UsageError
 from common.npz_files import read_npz
 from common.skeleton import Skeleton
 
+LARGEST_SCREEN = 2.0
+"""Screen coordinates are -1 to 1, a little more outside the picture; a person in pixels is larger."""
 LARGEST_POSE = 5.0
 """Metres: no joint is farther from the root. A larger number is another unit."""
 
@@ -58,6 +60,18 @@ def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) ->
         frame = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"{where} is not a finite number in frame {frame}; mend the file or leave the clip out")
     return array
+
+
+def check_pixels(pixels: object, where: str, skeleton: Skeleton) -> np.ndarray:
+    """2D poses (N, J, 2) in pixels, and not in screen coordinates, which span two units.
+
+    Raises:
+        DataError: one line that begins with `where`.
+    """
+    pixels = check_array(pixels, where, (-1, skeleton.num_joints, 2), "pixels")
+    if np.abs(pixels).max() <= LARGEST_SCREEN:
+        raise DataError(f"{where} has no number above {np.abs(pixels).max():.2g}; expected pixels (is it normalised?)")
+    return pixels
 
 
 def layout_metadata(skeleton: Skeleton) -> dict:

@@ -31,6 +31,18 @@ def selection_of(checkpoint: Checkpoint) -> str:
     return checkpoint.selection if checkpoint.training is None else "nothing: the epoch that was asked for"
 
 
+def seen_in_training(options: Options, its_run: dict) -> str:
+    """A line if subjects that are tested were trained on, in a run with the options `its_run`; "" if none was."""
+    if its_run.get("dataset") != options.dataset:
+        return ""
+    description = DATASETS[options.dataset]
+    trained = its_run["subjects_train"] or description.subjects_train
+    held_out = its_run["val_subjects"]
+    tested = options.subjects_test or description.subjects_test
+    both = [subject for subject in tested if subject in trained and subject not in held_out]
+    return f"trained and tested on the same subjects, {', '.join(both)}: motion seen before" if both else ""
+
+
 def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing the numbers."""
     shown = evaluation.settings
@@ -49,6 +61,7 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
             lines.append(f"No valid frame, so no error and no part in the means: {', '.join(without)}")
     else:
         lines.append(f"Text: {PROMPT_NOTES[options.action_prompt]}")
+        lines.append("Frames: those of all windows, so that overlap and padding count too, as published")
     if evaluation.annotation:
         lines.append(f"3D truth: {evaluation.annotation}")
     if options.text_encoder == "random":
@@ -56,6 +69,9 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
     if options.solver != DDIM or options.eta != 1:
         how = f"{options.solver}, eta {options.eta:g}" if options.solver == DDIM else options.solver
         lines.append(f"Sampled with {how}; published numbers are DDIM's with eta 1")
+    seen = seen_in_training(options, checkpoint.options)
+    if seen:
+        lines.append(f"Test subjects: {seen}")
     lines.append(f"Checkpoint chosen on: {selection_of(checkpoint)}")
     if options.debug:
         lines.append("--debug: the first batch of every clip alone, not a result")

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import os
 import re
 import sys
@@ -26,7 +27,7 @@ from common.files import replacing, write_json
 from common.model import DSGDiffu
 from common.npz_files import write_npz
 from common.rendering import check_output, check_video, render
-from common.results import file_stem, report, write_results
+from common.results import file_stem, report, seen_in_training, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
 from common.solvers import Solver
@@ -84,7 +85,8 @@ def run(options: Options) -> None:
     path = find_checkpoint(name, options.folder) if name else None
     checkpoint = read_checkpoint(path, description.skeleton, options.compat_release) if path else None
     if checkpoint:
-        options = network_of(checkpoint, options, path)
+        options = options_with(checkpoint, options, path)
+        description = DATASETS[options.dataset]
     if options.render:
         check_drawing(options)
     with run_folder(options.folder):
@@ -123,13 +125,29 @@ def dataset_of(options: Options) -> Dataset:
     return dataset
 
 
-def network_of(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
-    """The options with the checkpoint's network in them; what the command line says otherwise is an error.
+def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Options:
+    """The options with the checkpoint's network in them, and, to go on with it, with those of its run.
 
     Raises:
         DataError: an option given contradicts the checkpoint.
     """
     network = checkpoint.network
+    try:
+        its_run = options.over(checkpoint.options)
+    except TypeError as error:
+        raise DataError(f"{path} lacks a part of a checkpoint ({error}); it may be damaged") from None
+    if options.resume:
+        options = its_run
+        for name in sorted(options.given):
+            before, now = checkpoint.options.get(name), options.as_data()[name]
+            if (
+                name in checkpoint.options
+                and name not in ("checkpoint", "resume", "epochs", "learning_rate")
+                and before != now
+            ):
+                print(f"note: {options.flag(name)} is {now} from here on; the run had {before}")
+    else:
+        options = replace(options, text_encoder=its_run.text_encoder)
     stored = {"width": network.width, "depth": network.depth, "timestep": checkpoint.num_timesteps}
     if checkpoint.scale is not None:
         stored |= {"dropout": network.dropout, "scale": checkpoint.scale}
@@ -183,6 +201,23 @@ def choose_device(options: Options) -> torch.device:
     return device
 
 
+def check_folder(folder: Path, flag: str) -> None:
+    """Make the folder, and see at once that it can be written to.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except FileExistsError:
+        raise DataError(f"{flag} {folder} is a file; name a folder") from None
+    except OSError as error:
+        raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
+
+
 @contextlib.contextmanager
 def run_folder(folder: Path) -> Iterator[None]:
     """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
@@ -192,12 +227,9 @@ def run_folder(folder: Path) -> Iterator[None]:
     """
     try:
         new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
     except OSError as error:
         raise DataError(f"-c {folder} cannot be written to ({error.strerror}); name another folder") from None
+    check_folder(folder, "-c")
     try:
         yield
     finally:
@@ -300,15 +332,17 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         if resumed.epoch >= options.epochs:
             raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
     print(f"the best epoch is chosen on {selection}")
-    seen = dict.fromkeys(clip.subject for clip in dataset.train)
-    both = [subject for subject in dict.fromkeys(clip.subject for clip in dataset.test) if subject in seen]
+    both = seen_in_training(options, options.as_data())
     if both:
-        print(f"note: trained and tested on the same subjects, {', '.join(both)}: the errors are of motion seen before")
+        print(f"note: {both}")
     truths = [dict.fromkeys(clip.annotation for clip in clips) for clips in (dataset.train, dataset.test)]
     if truths[0].keys() != truths[1].keys():
         print(f"note: trained on {', '.join(truths[0])}; measured against {', '.join(truths[1])}")
+    if not options.nolog:
+        check_folder(Path(options.log), "-l")
     if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
+    aside = None
     write_json(folder / "options.json", options.as_data())
     tower, compat = model.prompt_encoder.tower, options.compat_release
 
@@ -331,31 +365,31 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
 
     if resumed is not None:
         print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
-        set_best_aside(folder, model.skeleton, compat, state.epoch, selection)
-    fit(model, dataset, options, state, checkpoint)
+        if best_is_no_candidate(folder, model.skeleton, compat, state.epoch, selection):
+            state.best_error, aside = math.inf, unused(folder, "earlier_best_{}.bin")
+    fit(model, dataset, options, state, checkpoint, aside)
     best = read_checkpoint(folder / BEST, model.skeleton, compat)
     model.load_trained_state(best.weights)
     measure(model, dataset.test, options, best, folder / BEST)
     scene_file, clip = folder / "prediction.png", dataset.test[0]
     hypotheses = predict_clip(model, clip, sampling_of(options))
-    render(scene_file, clip_scene(clip, hypotheses, model.skeleton, dataset.description.fps / options.downsample))
+    render(scene_file, clip_scene(clip, hypotheses, model.skeleton))
     print(f"wrote {scene_file}")
 
 
-def set_best_aside(folder: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> None:
-    """The folder's best epoch gives way if it is no candidate of a run that goes on after `epoch`."""
+def best_is_no_candidate(folder: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> bool:
+    """Whether the folder's best epoch cannot be the best of a run that goes on after `epoch`; says why."""
     if not (folder / BEST).is_file():
-        return
+        return False
     best = read_checkpoint(folder / BEST, skeleton, compat_release)
     if best.epoch > epoch:
         why = "is of a later epoch, which this run will not have"
     elif best.selection != selection:
         why = f"was chosen on {best.selection}, which cannot be compared"
     else:
-        return
-    aside = unused(folder, "earlier_best_{}.bin")
-    (folder / BEST).rename(aside)
-    print(f"{folder / BEST} {why}: moved to {aside}")
+        return False
+    print(f"{folder / BEST} {why}: it gives way, to a file of its own, when this run has one")
+    return True
 
 
 def move_aside(folder: Path) -> None:
@@ -480,7 +514,6 @@ def draw(model: DSGDiffu, dataset: Dataset, options: Options) -> None:
             clip,
             hypotheses,
             model.skeleton,
-            dataset.description.fps / options.downsample,
             with_truth=not options.viz_no_ground_truth,
         )
         render(

@@ -12,7 +12,6 @@ def clip_scene(
     clip: Clip,
     hypotheses: np.ndarray,
     skeleton: Skeleton,
-    fps: float,
     prediction: np.ndarray | None = None,
     with_truth: bool = True,
 ) -> Scene:
@@ -22,7 +21,6 @@ def clip_scene(
         clip: N frames.
         hypotheses: (H, N, J, 3), camera space, root-relative, metres.
         skeleton: whose joints these are.
-        fps: the clip's.
         prediction: (N, J, 3), the one answer; None is the mean of the hypotheses.
         with_truth: draw the clip's 3D poses beside it, if it has them.
     """
@@ -46,7 +44,7 @@ def clip_scene(
         prediction=drawn - floor,
         ground_truth=truth,
         hypotheses=upright(hypotheses) - floor if len(hypotheses) > 1 else None,
-        fps=fps,
+        fps=clip.fps,
         azimuth=70.0 if clip.camera is None else float(clip.camera.azimuth),
         title=clip.name,
         error_mm=error,

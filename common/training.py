@@ -127,6 +127,7 @@ def fit(
     options: Options,
     state: TrainingState,
     checkpoint: Callable[..., Checkpoint],
+    aside: Path | None = None,
 ) -> None:
     """Train from the state's epoch to `options.epochs`, and leave its files in the folder: checkpoint/README.md.
 
@@ -136,6 +137,7 @@ def fit(
         options: of the run.
         state: new, or restored.
         checkpoint: (epoch=, training=) -> what to write of the model.
+        aside: where the best epoch that is there goes when this run has one of its own; None: it is this run's.
     """
     folder = options.folder
     if not (folder / BEST).exists():
@@ -151,7 +153,6 @@ def fit(
     sampling = Sampling(
         options.num_frames, 1, 1, options.batch_size, options.action_prompt, seed=options.seed, one_batch=options.debug
     )
-    fps = dataset.description.fps / options.downsample
     writer = None if options.nolog else _tensorboard(options, state.epoch)
     frames = min(windows.batch_windows, windows.num_windows) if options.debug else windows.num_windows
     try:
@@ -174,6 +175,9 @@ def fit(
                 raise DataError(f"the validation error of epoch {epoch} is {error}; train again with a lower -lr")
             if error is None or error < state.best_error:  # not measured: the last epoch is the best
                 state.best_error = math.inf if error is None else error
+                if aside is not None:
+                    (folder / BEST).rename(aside)
+                    aside = None
                 write_checkpoint(folder / BEST, checkpoint(epoch=epoch, training=None))
             full = checkpoint(epoch=epoch, training=state.as_data())
             write_checkpoint(folder / LAST, full)
@@ -185,7 +189,7 @@ def fit(
             if writer is not None:
                 _log_epoch(writer, row)
                 if epoch == 1 or epoch % options.checkpoint_frequency == 0:
-                    _log_picture(writer, model, dataset, sampling, fps, epoch)
+                    _log_picture(writer, model, dataset, sampling, epoch)
             if options.export_training_curves:
                 write_curves(folder / "training_curves.png", state.history)
     finally:
@@ -240,7 +244,7 @@ def _log_epoch(writer, row: dict) -> None:
             writer.add_scalar(title, row[name], row["epoch"])
 
 
-def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, fps: float, epoch: int) -> None:
+def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, epoch: int) -> None:
     """The first validation clip's first window: input, prediction and truth."""
     model.eval()
     clip = dataset.validation[0]
@@ -248,5 +252,5 @@ def _log_picture(writer, model: DSGDiffu, dataset: Dataset, sampling: Sampling, 
     length = min(clip.num_frames, sampling.num_frames)
     first = replace(clip, **{name: array[frames[0, :length]] for name, array in clip.arrays().items()})
     prediction = samples[0, -1, :, :length].cpu().numpy()
-    picture = contact_sheet(clip_scene(first, prediction, model.skeleton, fps))
+    picture = contact_sheet(clip_scene(first, prediction, model.skeleton))
     writer.add_image("poses", picture, epoch, dataformats="HWC")

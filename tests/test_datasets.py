@@ -1,5 +1,7 @@
 """Files to clips: what is read, what is picked, and one clear line for everything that is odd."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,36 @@ def test_a_video_without_a_size(tmp_path, size):
     with pytest.raises(DataError, match=r"no w and h for the video 'street.mp4'|is 0x10 pixels") as caught:
         load_dataset("custom", tmp_path, "mine", training=False)
     assert "\n" not in str(caught.value)
+
+
+def test_a_videos_frames_a_second(tmp_path):
+    for fps, expected in ((25, 25), (None, 50)):
+        video = {"w": 200, "h": 100} | ({} if fps is None else {"fps": fps})
+        write_custom(tmp_path, metadata={**layout_metadata(H36M), "video_metadata": {"street.mp4": video}})
+        (clip,) = load_dataset("custom", tmp_path, "mine", training=False, downsample=5).test
+        assert clip.fps == expected / 5
+    for fps in ("fast", 0, np.inf):
+        video = {"w": 200, "h": 100, "fps": fps}
+        write_custom(tmp_path, metadata={**layout_metadata(H36M), "video_metadata": {"street.mp4": video}})
+        with pytest.raises(DataError, match="frames a second; expected a number above 0"):
+            load_dataset("custom", tmp_path, "mine", training=False)
+
+
+def test_normalised_2d_is_not_taken_for_pixels(tmp_path, h36m_files):
+    write_custom(tmp_path, positions_2d={"street.mp4": {"custom": [np.full((12, 17, 2), 0.7, np.float32)]}})
+    with pytest.raises(DataError, match=r"expected pixels .is it normalised"):
+        load_dataset("custom", tmp_path, "mine", training=False)
+    for views in h36m_files.positions_2d["S9"].values():
+        views[1] = views[1] / 500 - 1
+    with pytest.raises(DataError, match=r"S9 Walking camera 55011271 .*expected pixels"):
+        load(h36m_files.save())
+
+
+def test_a_world_without_cameras_is_a_mistake_of_the_description(h36m_files):
+    h36m_files.save()
+    without = replace(DATASETS["h36m"], camera_file=None)
+    with pytest.raises(ValueError, match="needs a camera_file"):
+        without.read(without, h36m_files.folder, "gt", ("S1",), ("S9",))
 
 
 def test_custom_is_told_no_action_unless_the_file_names_one(tmp_path):

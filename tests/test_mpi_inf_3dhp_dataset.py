@@ -122,7 +122,7 @@ def test_training_needs_the_test_file_too_and_evaluation_not_the_training_file(m
 
 def test_it_is_drawn_with_a_level_camera(mpi_files):
     clip = load(mpi_files.save(), training=False).test[0]
-    scene = clip_scene(clip, clip.poses_3d[None], MPI_INF_3DHP, 25)
+    scene = clip_scene(clip, clip.poses_3d[None], MPI_INF_3DHP)
     np.testing.assert_allclose(np.ptp(scene.prediction[..., 2]), np.ptp(clip.poses_3d[..., 1]), rtol=1e-5)
 
 

@@ -145,8 +145,10 @@ def test_a_validation_error_that_is_no_number_ends_the_run(data, tmp_path, capsy
 def test_testing_on_a_training_subject_is_said(data, tmp_path, outcome):
     argv = [*Run(data, tmp_path / "run").base, "--no-eval", "--debug"]
     note = "trained and tested on the same subjects, S9"
-    assert note in outcome(main_gt.main, [*argv, "-str", "S1,S9"])[1]
+    assert outcome(main_gt.main, [*argv, "-str", "S1,S9"])[1].count(note) == 2  # before the training and by the table
     assert note not in outcome(main_gt.main, argv)[1]
+    again = outcome(main_gt.main, [*argv[:-2], "--evaluate", "last.bin", "-ste", "S1"])[1]
+    assert "trained and tested on the same subjects, S1" in again
 
 
 def film(path):

@@ -173,6 +173,45 @@ def test_resuming_ends_where_an_undisturbed_run_does(trained, tmp_path):
     assert without_time[0] == without_time[1]
 
 
+def test_going_on_keeps_the_runs_own_options(tmp_path, capsys):
+    files = Files(tmp_path / "data", "h36m")
+    files.positions_3d["S5"], files.positions_2d["S5"] = files.positions_3d["S1"], files.positions_2d["S1"]
+    run = Run(files.save(), tmp_path / "run")
+    its_own = ["-str", "S1,S5", "--val-subjects", "S5", "--text-dropout", "1", "--warmup", "3", "--subset", "0.5"]
+    assert run(*its_own, "-lrd", "0.9", "-b", "81") == 0
+    before = json.loads((run.folder / "options.json").read_text())
+    call = ["-c", str(run.folder), "--resume", "last.bin", "--device", "cpu", "-e", "2"]
+    capsys.readouterr()
+    assert main_gt.main(call) == 0
+    assert "note:" not in capsys.readouterr().out
+    after = json.loads((run.folder / "options.json").read_text())
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"epochs", "resume"}
+    assert torch.load(run.folder / "last.bin", weights_only=True)["selection"].startswith("held-out")
+    assert main_gt.main([*call, "-e", "3", "-lrd", "0.5"]) == 0
+    assert "note: -lrd is 0.5 from here on; the run had 0.9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [{"batch_size": "9"}, {"actions": [1]}, {"nolog": 1}, {"dataset": "moon"}])
+def test_odd_options_in_a_checkpoint(run, capsys, value):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    torch.save({**content, "options": {**content["options"], **value}}, run.folder / "odd.bin")
+    call = ["-c", str(run.folder), "--device", "cpu", "--resume", "odd.bin", "-e", "3"]
+    fails(capsys, 1, "odd.bin lacks a part of a checkpoint", lambda: main_gt.main(call))
+
+
+def test_a_log_that_cannot_be_written_changes_nothing(run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    run.base.remove("--nolog")
+    before = contents(run.folder)
+    fails(capsys, 1, "-l .*file is a file; name a folder", lambda: run("-l", str(tmp_path / "file")))
+    assert contents(run.folder) == before
+    fresh = Run(run.files, tmp_path / "fresh")
+    fresh.base.remove("--nolog")
+    fails(capsys, 1, "-l .*/x cannot be written to", lambda: fresh("-l", str(tmp_path / "file" / "x")))
+    assert not fresh.folder.exists()
+
+
 def test_a_new_run_does_not_destroy_an_old_one(run, capsys):
     before = (run.folder / "last.bin").read_bytes()
     assert run("--no-eval", "-e", "1") == 0
@@ -271,9 +310,12 @@ def fails(capsys, code, expected, call):
     assert re.search(expected, lines[0]), lines[0]
 
 
-def run_without_tower(run):
+def test_the_tower_of_the_training_is_taken_unless_another_is_asked_for(run, capsys):
     argv = [word for word in run.base if word not in ("--text-encoder", "random")]
-    return main_gt.main([*argv, "--evaluate", "last.bin"])
+    argv += ["--evaluate", "last.bin", "--debug"]
+    assert main_gt.main(argv) == 0
+    assert "Text tower: random weights" in capsys.readouterr().out
+    fails(capsys, 1, "give --text-encoder random again", lambda: main_gt.main([*argv, "--text-encoder", "clip"]))
 
 
 def test_checkpoints_that_do_not_fit(run, tmp_path, capsys):
@@ -286,7 +328,7 @@ def test_checkpoints_that_do_not_fit(run, tmp_path, capsys):
     (folder / "half.bin").write_bytes(whole[: len(whole) // 2])
     fails(capsys, 1, "half.bin is damaged", evaluate("half.bin"))
     (folder / "text.bin").write_text("hello")
-    fails(capsys, 1, "text.bin (is damaged|holds more)", evaluate("text.bin"))
+    fails(capsys, 1, "text.bin is no checkpoint; name a file", evaluate("text.bin"))
     torch.save({"a": 1}, folder / "other.bin")
     fails(capsys, 1, "other.bin is no DSGDiffu checkpoint", evaluate("other.bin"))
     torch.save([1], folder / "list.bin")
@@ -299,7 +341,6 @@ def test_checkpoints_that_do_not_fit(run, tmp_path, capsys):
         "-sampling_timesteps 2000 is more than -timestep 1000",
         evaluate("last.bin", "-sampling_timesteps", "2000"),
     )
-    fails(capsys, 1, "give --text-encoder random again", lambda: run_without_tower(run))
     fails(capsys, 1, "leave --compat-release out", evaluate("last.bin", "--compat-release"))
     humaneva = ["-d", "humaneva15", "-ste", "Validate/S1"]
     fails(capsys, 1, r"skeleton 'h36m' \(17 joints\); the data has 'humaneva15'", evaluate("last.bin", *humaneva))
@@ -385,6 +426,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, capsys):
         (1, "data_2d_h36m_sh.npz not found", [*base, "-k", "sh"]),
         (1, "nowhere.*not found; data/README.md", [*base, "--data-dir", str(tmp_path / "nowhere")]),
         (1, "cannot be written to", [*base, "-c", str(blocker / "run")]),
+        (1, "-c .*file is a file; name a folder", [*base, "-c", str(blocker)]),
         (1, "no such file", [*no_clip, "--clip-weights", str(tmp_path / "absent.pt")]),
         (1, "File name too long", [*base, "-k", "n" * 300]),
         (1, "File name too long", [*base, "--evaluate", "n" * 300]),
@@ -439,15 +481,29 @@ def test_going_on_from_an_older_epoch_leaves_a_later_best_aside(run, capsys):
 
 
 def test_a_best_epoch_chosen_on_others_is_not_reported_as_chosen_here(tmp_path, capsys):
-    run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
+    files = Files(tmp_path / "data", "h36m")
+    files.positions_3d["S5"], files.positions_2d["S5"] = files.positions_3d["S1"], files.positions_2d["S1"]
+    run = Run(files.save(), tmp_path / "run")
+    run.base += ["-str", "S1,S5"]
     assert run("--no-eval") == 0
-    assert run("--resume", "last.bin", "-e", "2") == 0
+    before = (run.folder / "best_epoch_1_1.bin").read_bytes()
+    fails(capsys, 1, "the loss of epoch 2 is nan", lambda: broken_off(run, "--val-subjects", "S5"))
+    assert (run.folder / "best_epoch_1_1.bin").read_bytes() == before  # it gives way to another best alone
+    assert run("--resume", "last.bin", "-e", "2", "--val-subjects", "S5") == 0
     assert "was chosen on nothing" in capsys.readouterr().out
-    assert torch.load(run.folder / "earlier_best_1.bin", weights_only=True)["selection"].startswith("nothing")
-    assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["selection"].startswith("the test subjects")
-    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("the test subjects S9")
+    assert (run.folder / "earlier_best_1.bin").read_bytes() == before
+    assert torch.load(run.folder / "best_epoch_1_1.bin", weights_only=True)["selection"].startswith("held-out")
+    assert run.results("H1_K1")["checkpoint_chosen_on"].startswith("held-out training subjects S5")
     assert run("--evaluate", "last.bin") == 0
     assert run.results("H1_K1_last")["checkpoint_chosen_on"].startswith("nothing")
+
+
+def broken_off(run, *argv):
+    """Go on from weights that are no numbers: the next epoch ends the run."""
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    weights = {name: torch.full_like(weight, torch.nan) for name, weight in content["weights"].items()}
+    torch.save({**content, "weights": weights}, run.folder / "broken.bin")
+    return run("--resume", "broken.bin", "-e", "2", *argv)
 
 
 def contents(folder):
