@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from common.camera import Camera, image_coordinates, load_cameras, project_to_2d
-from common.check_mpi_inf_3dhp import check_test_file, check_train_file
+from common.check_mpi_inf_3dhp import UNKNOWN, check_test_file, check_train_file
 from common.clips import Clip
 from common.custom_dataset import read_custom
 from common.data_report import DataReport, FileReport, Problems, print_report
@@ -36,7 +36,7 @@ from common.h36m_dataset import (
     subject_cameras,
     view_clip,
 )
-from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE
+from common.mpi_inf_3dhp_dataset import KEYPOINTS, file_names, read_mpi_inf_3dhp
 from common.pose_files import check_array, check_layout, read_pose_file, subject_tree
 from common.pose_measures import BoneLengths, ProjectionErrors
 
@@ -61,6 +61,8 @@ def check_folder(folder: Path) -> DataReport:
             report.size_bytes, report.sha256 = path.stat().st_size, _sha256(path)
             check(path, report)
         files[path.name] = report
+    for train, test in _pairs_3dhp(files).values():
+        _check_annotations(train, test)
     known = [
         name
         for description in DATASETS.values()
@@ -70,7 +72,7 @@ def check_folder(folder: Path) -> DataReport:
     return DataReport(
         folder=str(folder),
         files=list(files.values()),
-        absent=[name for name in (*known, TRAIN_FILE, TEST_FILE) if name not in files],
+        absent=[name for name in (*known, *file_names(KEYPOINTS["annot3"])) if name not in files],
         unknown=sorted(path.name for path in folder.glob("data_*.npz") if path.name not in files),
         usable=_usable(files),
     )
@@ -91,9 +93,11 @@ def _known_files(folder: Path) -> Iterator[tuple[Path, FileReport, Callable[[Pat
         elif description.read is read_custom:
             for path in paths_2d:
                 yield path, FileReport(path.name, "2D poses", name), partial(_check_custom, description)
-    for name, kind, check in ((TRAIN_FILE, "training", check_train_file), (TEST_FILE, "test", check_test_file)):
-        if (folder / name).exists():
-            yield folder / name, FileReport(name, kind, "3dhp"), check
+        elif description.read is read_mpi_inf_3dhp:
+            kinds = zip(file_names("*"), ("training", "test"), (check_train_file, check_test_file), strict=True)
+            for pattern, kind, check in kinds:
+                for path in sorted(folder.glob(pattern)):
+                    yield path, FileReport(path.name, kind, name), check
 
 
 def _sha256(path: Path) -> str:
@@ -132,8 +136,12 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
     if worlds:
         for line in _one_sided(worlds, tree, path_3d, path):
             report.add_problem(line, path)
+        surplus = sorted(tree.keys() - worlds.keys())
+        if surplus:  # e.g. S2, S3 and S4 of VideoPose3D's CPN detections
+            report.notes.append(f"{', '.join(surplus)}: not in {path_3d.name}, so never read, and not checked")
+            tree = {subject: actions for subject, actions in tree.items() if subject in worlds}
     cameras = load_cameras(description.camera_file)
-    errors, surplus = ProjectionErrors(), 0
+    errors, longer = ProjectionErrors(), 0
     for subject, action, content in _actions(tree, path):
         report.clips += 1
         world = worlds.get(subject, {}).get(action)
@@ -149,21 +157,21 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
                     report.views += 1
                     if world is not None:
                         clip = view_clip(description, subject, action, camera, world, of_camera, path)
-                        surplus = max(surplus, counts[-1] - len(world))
+                        longer = max(longer, counts[-1] - len(world))
                         if camera.intrinsics is not None:
                             errors.add(clip.name, *_seen_and_projected(clip))
         report.count_frames(subject, max(counts))
-    if surplus:
-        report.notes.append(f"up to {surplus} frames longer than the 3D; the rest is cut off when it is read")
+    if longer:
+        report.notes.append(f"up to {longer} frames longer than the 3D; the rest is cut off when it is read")
     _check_projection(report, errors, bool(worlds))
 
 
 def _one_sided(worlds: Worlds, tree: dict[str, dict], path_3d: Path, path_2d: Path) -> list[str]:
-    """A line for each subject or action that one of the two files lacks."""
-    lines = []
-    for subject in sorted(worlds.keys() ^ tree.keys()):
-        lacking, having = (path_3d, path_2d) if subject in tree else (path_2d, path_3d)
-        lines.append(f"{lacking} has no subject '{subject}', which {having.name} has; use files of one source")
+    """A line for each subject that the 2D lacks, and each action that one of the two files lacks."""
+    lines = [
+        f"{path_2d} has no subject '{subject}', which {path_3d.name} has; use files of one source"
+        for subject in sorted(worlds.keys() - tree.keys())
+    ]
     for subject in sorted(worlds.keys() & tree.keys()):
         lines += one_sided_actions(subject, worlds[subject], tree[subject], path_3d, path_2d)
     return lines
@@ -208,6 +216,29 @@ def _check_custom(description: DatasetDescription, path: Path, report: FileRepor
             report.count_frames(video, max(view.num_frames for view in views))
 
 
+# --- MPI-INF-3DHP ---
+
+
+def _pairs_3dhp(files: dict[str, FileReport]) -> dict[str, tuple[FileReport | None, FileReport | None]]:
+    """What -k is -> the training and the test file, of which one may be absent."""
+    names = dict.fromkeys(_keypoints_3dhp(file) for file in files.values() if file.dataset == "3dhp")
+    return {keypoints: tuple(map(files.get, file_names(keypoints))) for keypoints in names}
+
+
+def _keypoints_3dhp(file: FileReport) -> str:
+    return file.name.removesuffix(".npz").split("_3dhp_", 1)[1]
+
+
+def _check_annotations(train: FileReport | None, test: FileReport | None) -> None:
+    """The two truths are of different sizes, so a network trained on one is not to be measured against the other."""
+    found = [file.annotation for file in (train, test) if file and file.annotation not in ("", UNKNOWN)]
+    if len(set(found)) > 1:
+        test.problems.append(
+            f"3D is {test.annotation} and that of {train.name} {train.annotation}, which are not comparable; "
+            "make both with one --annotation of data/prepare_3dhp.py"
+        )
+
+
 # --- what can be run ---
 
 
@@ -226,13 +257,14 @@ def _usable(files: dict[str, FileReport]) -> list[str]:
             for file in inputs:
                 script = f"main_gt.py -d {name} -k {_keypoints(file)} --evaluate CHECKPOINT"
                 sentences.append(_unless_wrong(f"{script} can predict; there is no truth to measure against", file))
-    train, test = files.get(TRAIN_FILE), files.get(TEST_FILE)
-    if train and test:
-        sentences.append(_unless_wrong("main_3dhp.py -d 3dhp can train and evaluate", train, test))
-    elif test:
-        sentences.append(_unless_wrong(f"main_3dhp.py -d 3dhp can evaluate; to train, {TRAIN_FILE} is missing", test))
-    elif train:
-        sentences.append(f"main_3dhp.py -d 3dhp cannot: {TEST_FILE}, which chooses the best epoch, is missing")
+    for keypoints, (train, test) in _pairs_3dhp(files).items():
+        script, (train_name, test_name) = f"main_3dhp.py -d 3dhp -k {keypoints}", file_names(keypoints)
+        if train and test:
+            sentences.append(_unless_wrong(f"{script} can train and evaluate", train, test))
+        elif test:
+            sentences.append(_unless_wrong(f"{script} can evaluate; to train, {train_name} is missing", test))
+        else:
+            sentences.append(f"{script} cannot: {test_name}, which chooses the best epoch, is missing")
     return sentences
 
 

@@ -35,6 +35,10 @@ class FileReport:
     """Subject -> frames, one camera's."""
     valid_frames: dict[str, int] = field(default_factory=dict)
     """The same for those that count, where a file says so."""
+    annotation: str = ""
+    """MPI-INF-3DHP: which of its two truths the 3D is, or "unknown"."""
+    annotation_source: str = ""
+    """How that is known."""
     bones: Bones | None = None
     projections: list[Projection] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -117,6 +121,8 @@ def file_lines(file: FileReport) -> list[str]:
         for label, frames in (("frames", file.frames), ("valid frames", file.valid_frames))
         if frames
     ]
+    if file.annotation:
+        rows.append(("annotation", f"{file.annotation} ({file.annotation_source})"))
     rows += [("reprojection", _projection_text(projection)) for projection in file.projections]
     if file.bones:
         rows.append(("bone lengths", _bones_text(file.bones)))

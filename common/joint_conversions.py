@@ -1,37 +1,52 @@
-"""Joint layouts of 2D detectors, and how each joint of our skeletons is made of theirs.
+"""Joint layouts of 2D detectors, and how each joint of Human3.6M's skeleton is made of theirs.
 
 A conversion is data: target joint -> recipes, and a recipe is the weights of source joints, which sum to 1. The first
 recipe whose sources were all found in a frame makes the joint there; later ones are for joints that are hidden.
 
-What Human3.6M's joints mean, and what a detector's point stands for them:
+Legs and arms are the detector's own; on clothed people they are some centimetres from Human3.6M's joint centres. What
+COCO and OpenPose lack is made so that it lies where it lies in Human3.6M's mean pose, the mean over its training set
+relative to the pelvis. MMPose publishes that pose (target_mean in its Human3.6M configs, of joint3d_rel_stats.pkl). On
+the line from the pelvis to the middle of the shoulders, 393 mm long there, its joints are at
+
+    spine 0.55, thorax 1.13, neck 1.28, head 1.52 times that length, within 1 mm of the line.
 
     pelvis    the middle of the hips: made so, or the detector's own.
-    thorax    the base of the neck, from which the shoulders hang: about 8 cm above the middle of the shoulders of who
-              stands with the arms down, a fifth of the way from the pelvis to there. So it is 1.2 times the middle of
-              the shoulders less 0.2 times the pelvis; with raised arms that is some centimetres too high. Halpe has a
-              neck, which is taken as it is.
-    spine     halfway from pelvis to thorax. Human3.6M's lies some centimetres nearer to the back; no detector has that.
-    neck      Human3.6M's point lies inside the head, near the nose. Detectors have the nose, some centimetres in front
-              of it. From behind, where OpenPose leaves the nose out, it is the middle of the ears.
-    head      the top of the head. Halpe has it. COCO and OpenPose do not: it is put above the ears, half as far as they
-              are above the middle of the shoulders. An estimate: it follows the neck and not a nod of the head.
+    thorax    the base of the neck, from which the shoulders hang: 1.13 times the middle of the shoulders less 0.13
+              times the pelvis. With raised arms, and the shoulders with them, that is some centimetres too high.
+    spine     halfway from pelvis to thorax (in the mean pose 0.49 of the way).
+    neck      Human3.6M's point lies inside the head, behind and below the nose: three quarters of the way from the
+              middle of the shoulders to the nose, as the field has it. Where OpenPose leaves the nose out, from
+              behind, the middle of the ears stands for it.
+    head      the top of the head. COCO and OpenPose have none: it is 1.4 times as far from the middle of the shoulders
+              as the ears, for in the mean pose it is 1.85 times as far as the neck, and 0.75 * 1.85 = 1.39. It follows
+              the neck and not a nod of the head.
 
-Legs and arms are the detector's own; on clothed people they are some centimetres from Human3.6M's joint centres.
+CMU motion in Human3.6M's format says nothing of it, for its thorax is another point, below the line of the shoulders:
+least squares give 0.95 for the sample (1492 frames) in place of 1.13.
 
-Sources: the layouts are those of COCO (Lin et al. 2014), Halpe (Fang et al. 2022) and OpenPose (Cao et al. 2019); the
-weights are our own.
+Most published demos of Human3.6M's networks convert COCO as GAST-Net (Liu et al. 2021) does: thorax = shoulders +
+(nose - shoulders) / 3, then lowered in the image by two thirds of the eyes' height above the nose; neck as above;
+spine = the middle of shoulders and hips, pushed sideways; head = as high above the eyes as they are above the nose. In
+the mean pose, with the nose where the neck says, that third is 49 mm above the shoulders, our 0.13 is 51, Human3.6M's
+thorax 53. But the third leans with every turn and nod of the head, and the shifts are along the image's axes, so that
+they do not turn with the person. Hence our own thorax, spine and head, and the field's neck.
+
+Halpe has a neck and a top of the head. They are taken as they are, with the spine halfway to the neck and the nose for
+Human3.6M's neck, as MotionBERT (Zhu et al. 2023) does.
+
+Sources: the layouts are those of COCO (Lin et al. 2014), Halpe (Fang et al. 2022) and OpenPose (Cao et al. 2019).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from common.skeleton import H36M, MPI_INF_3DHP
+from common.skeleton import H36M
 
 Recipe = dict[str, float]
 """Source joint -> weight; the weights sum to 1."""
 Conversion = dict[str, tuple[Recipe, ...]]
-"""Target joint -> recipes, the best first; in the order of the target's joints."""
+"""Human3.6M's joint -> recipes, the best first; in the order of the joints."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +83,6 @@ LAYOUTS = {
         Layout("coco133", _COCO, 133),
         Layout("halpe136", _HALPE, 136),
         Layout("h36m17", H36M.joint_names, 17),
-        Layout("3dhp17", MPI_INF_3DHP.joint_names, 17),
     )
 }
 """coco18 and body25 are OpenPose's; coco133 (COCO-WholeBody) and halpe136 have face and hands as well."""
@@ -84,8 +98,8 @@ def _kept(names: tuple[str, ...]) -> Conversion:
     return {name: ({name: 1.0},) for name in names}
 
 
-def _ordered(target: tuple[str, ...], conversion: Conversion) -> Conversion:
-    return {name: conversion[name] for name in target}
+def _ordered(conversion: Conversion) -> Conversion:
+    return {name: conversion[name] for name in H36M.joint_names}
 
 
 _LIMBS = _kept(H36M.joint_names[1:7] + H36M.joint_names[11:])  # legs and arms: the same names in every layout
@@ -106,22 +120,26 @@ _HEAD_POINTS = ({"LEar": 0.5, "REar": 0.5}, {"LEar": 1.0}, {"REar": 1.0}, {"nose
 """What stands for the ears' height, the best first: seen from the side, one ear hides the other."""
 
 
+def _beyond(start: Recipe, end: Recipe, share: float) -> Recipe:
+    """The point at `share` of the way from one to the other; beyond the other where it is more than 1."""
+    return _blend((1 - share, start), (share, end))
+
+
 def _without_head_top(pelvis: Recipe, shoulders: Recipe) -> Conversion:
     """Human3.6M's joints from a layout without a head top, given what is its pelvis and middle of the shoulders."""
-    thorax = _blend((1.2, shoulders), (-0.2, pelvis))
+    thorax = _beyond(pelvis, shoulders, 1.13)
     trunk = {
         "pelvis": (pelvis,),
-        "spine": (_blend((0.5, pelvis), (0.5, thorax)),),
+        "spine": (_beyond(pelvis, thorax, 0.5),),
         "thorax": (thorax,),
-        "neck": (_HEAD_POINTS[-1], *_HEAD_POINTS[:-1]),
-        "head": tuple(_blend((1.5, point), (-0.5, shoulders)) for point in _HEAD_POINTS),
+        "neck": tuple(_beyond(shoulders, point, 0.75) for point in (_HEAD_POINTS[-1], *_HEAD_POINTS[:-1])),
+        "head": tuple(_beyond(shoulders, point, 1.4) for point in _HEAD_POINTS),
     }
-    return _ordered(H36M.joint_names, {**_LIMBS, **trunk})
+    return _ordered({**_LIMBS, **trunk})
 
 
 _COCO_TO_H36M = _without_head_top(_HIPS, _SHOULDERS)
 _HALPE_TO_H36M = _ordered(
-    H36M.joint_names,
     {
         **_LIMBS,
         "pelvis": ({"middle_hip": 1.0},),
@@ -131,62 +149,39 @@ _HALPE_TO_H36M = _ordered(
         "head": ({"head": 1.0},),
     },
 )
-# 3DHP's spine lies 0.49 of the way from pelvis to neck and its head 0.32 of the way from neck to head top, on average
-# over the annotations of its test sequence TS5.
-_HALPE_TO_3DHP = _ordered(
-    MPI_INF_3DHP.joint_names,
-    {
-        **_LIMBS,
-        "head_top": ({"head": 1.0},),
-        "neck": ({"neck": 1.0},),
-        "pelvis": ({"middle_hip": 1.0},),
-        "spine": ({"middle_hip": 0.5, "neck": 0.5},),
-        "head": ({"neck": 2 / 3, "head": 1 / 3},),
-    },
-)
 
-CONVERSIONS: dict[tuple[str, str], Conversion] = {
-    ("coco17", "h36m17"): _COCO_TO_H36M,
-    ("coco133", "h36m17"): _COCO_TO_H36M,
-    ("coco18", "h36m17"): _without_head_top(_HIPS, {"neck": 1.0}),  # OpenPose's neck is the middle of the shoulders
-    ("body25", "h36m17"): _without_head_top({"middle_hip": 1.0}, {"neck": 1.0}),
-    ("halpe26", "h36m17"): _HALPE_TO_H36M,
-    ("halpe136", "h36m17"): _HALPE_TO_H36M,
-    ("h36m17", "h36m17"): _kept(H36M.joint_names),
-    ("halpe26", "3dhp17"): _HALPE_TO_3DHP,
-    ("halpe136", "3dhp17"): _HALPE_TO_3DHP,
-    ("3dhp17", "3dhp17"): _kept(MPI_INF_3DHP.joint_names),
+CONVERSIONS: dict[str, Conversion] = {
+    "coco17": _COCO_TO_H36M,
+    "coco18": _without_head_top(_HIPS, {"neck": 1.0}),  # OpenPose's neck is the middle of the shoulders
+    "body25": _without_head_top({"middle_hip": 1.0}, {"neck": 1.0}),
+    "halpe26": _HALPE_TO_H36M,
+    "coco133": _COCO_TO_H36M,
+    "halpe136": _HALPE_TO_H36M,
+    "h36m17": _kept(H36M.joint_names),
 }
-"""(source layout, target layout) -> how the target's joints are made."""
+"""Layout -> how Human3.6M's joints are made of it; every one of LAYOUTS has one."""
 
 
-def sources_of(target: str) -> list[str]:
-    """The layouts that can be turned into `target`."""
-    return [source for source, other in CONVERSIONS if other == target]
+def made_joints(layout: str) -> list[str]:
+    """Human3.6M's joints that are no single joint of the layout."""
+    return [name for name, recipes in CONVERSIONS[layout].items() if len(recipes[0]) > 1]
 
 
-def made_joints(source: str, target: str) -> list[str]:
-    """The target's joints that are no single joint of the source."""
-    return [name for name, recipes in CONVERSIONS[source, target].items() if len(recipes[0]) > 1]
-
-
-def convert_joints(
-    keypoints: np.ndarray, confidences: np.ndarray, source: str, target: str = "h36m17"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints of one layout as those of another.
+def convert_joints(keypoints: np.ndarray, confidences: np.ndarray, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints of a detector as Human3.6M's.
 
     Args:
-        keypoints: (..., J, 2), pixels, all joints of the source layout in its order; NaN where a joint was not found.
+        keypoints: (..., J, 2), pixels, all joints of the layout in its order; NaN where a joint was not found.
         confidences: (..., J).
-        source, target: names of LAYOUTS for which there is a conversion.
+        layout: a name of LAYOUTS.
 
     Returns:
-        (..., J', 2), NaN where no recipe has all its sources, and (..., J'): a made joint's confidence is the least of
+        (..., 17, 2), NaN where no recipe has all its sources, and (..., 17): a made joint's confidence is the least of
         its sources', 0 where there is no joint.
     """
-    names = LAYOUTS[source].joint_names
+    names = LAYOUTS[layout].joint_names
     points, trusts = [], []
-    for recipes in CONVERSIONS[source, target].values():
+    for recipes in CONVERSIONS[layout].values():
         point = np.full((*keypoints.shape[:-2], 2), np.nan)
         trust = np.zeros(confidences.shape[:-1])
         for recipe in recipes:

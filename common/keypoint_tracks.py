@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.errors import DataError, UsageError
-from common.joint_conversions import LAYOUTS, convert_joints, made_joints, sources_of
+from common.joint_conversions import LAYOUTS, convert_joints, made_joints
 from common.keypoint_formats import Detections, Person, read_detections
+from common.skeleton import H36M
 
 LARGEST_STEP = 0.5
 """From frame to frame a person's joints move less than this on average, in diagonals of the person's box."""
@@ -24,9 +25,9 @@ class KeypointTrack:
     """One person's joints in every frame of a clip."""
 
     points: np.ndarray
-    """(N, J, 2) float32, pixels, the target layout's joints."""
+    """(N, 17, 2) float32, pixels, Human3.6M's joints."""
     confidences: np.ndarray
-    """(N, J) float32, the detector's scale; 0 where the joint was interpolated."""
+    """(N, 17) float32, the detector's scale; 0 where the joint was interpolated."""
     detections: Detections
     people: dict[str, tuple[int, float]]
     """Person -> frames in which they were found, and their part of everybody's score x box size."""
@@ -71,25 +72,19 @@ def read_keypoint_track(
     person: Sequence[str] = (),
     first_frame: int | None = None,
     num_frames: int | None = None,
-    target: str = "h36m17",
 ) -> KeypointTrack:
-    """One person of a file of detections, as the joints of another layout, without gaps.
+    """One person of a file of detections, as Human3.6M's joints, without gaps.
 
     Args:
         path, layout, first_frame: see `read_detections`.
         person: names of tracks that are one person, where a tracker lost and found them; none: the one with the largest
             sum of score x box size.
         num_frames: so many frames; the last pose is held, or the rest cut off. None: until the last detection.
-        target: the layout to make.
 
     Raises:
         UsageError, DataError: one line.
     """
     detections = read_detections(path, layout, first_frame)
-    if detections.layout not in sources_of(target):
-        raise UsageError(
-            f"{path}: {detections.layout} cannot be turned into {target}; one of {', '.join(sources_of(target))} can"
-        )
     tracks = find_tracks(detections.frames)
     chosen = tuple(person) or (next(iter(tracks)),)
     for name in chosen:
@@ -103,11 +98,11 @@ def read_keypoint_track(
             if frame < count:
                 keypoints[frame], confidences[frame] = seen.keypoints, seen.confidences
     empty = np.isnan(keypoints[..., 0]).all(axis=1)
-    points, confidences = convert_joints(keypoints, confidences, detections.layout, target)
+    points, confidences = convert_joints(keypoints, confidences, detections.layout)
     missing = int(np.isnan(points[~empty, :, 0]).sum())
     total = sum(_weight(track) for track in tracks.values()) or 1.0
     return KeypointTrack(
-        points=fill_gaps(points, LAYOUTS[target].joint_names, str(path)).astype(np.float32),
+        points=fill_gaps(points, H36M.joint_names, str(path)).astype(np.float32),
         confidences=confidences.astype(np.float32),
         detections=detections,
         people={name: (len(track), _weight(track) / total) for name, track in tracks.items()},
@@ -115,7 +110,7 @@ def read_keypoint_track(
         empty_frames=int(empty.sum()),
         longest_gap=max((stop - start for start, stop in _runs(empty)), default=0),
         missing_joints=missing,
-        made=tuple(made_joints(detections.layout, target)),
+        made=tuple(made_joints(detections.layout)),
     )
 
 

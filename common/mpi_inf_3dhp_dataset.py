@@ -3,7 +3,8 @@
 data_train_3dhp_<keypoints>.npz: data -> "S1 Seq1" -> [{camera: {data_2d, data_3d}}, fps]; the fps may be absent.
 data_test_3dhp_<keypoints>.npz: data -> "TS1" -> {data_2d, data_3d, valid} and, perhaps, activity.
 data_2d (N, 17, 2) pixels, data_3d (N, 17, 3) camera space, mm. Both may say which truth data_3d is: `annotation`.
-Dataset and calibration: Mehta et al. 2017. The files are those of P-STMO (Shan et al. 2022) and its followers.
+Dataset and calibration: Mehta et al. 2017. The format is that of P-STMO (Shan et al. 2022), whose own files do not say
+their annotation and hold univ_annot3; D3DP (Shan et al. 2023) has the same format with annot3 (both by D3DP's README).
 """
 
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from common.mpi_inf_3dhp_errors import ANNOTATIONS
 from common.mpi_inf_3dhp_scores import ACTIVITIES
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 
-TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
-"""The files with the dataset's own 2D, `-k ori`."""
+KEYPOINTS = {"annot3": "ori", "univ_annot3": "univ"}
+"""Annotation -> `-k` of the files that data/prepare_3dhp.py makes of it: both have the dataset's own 2D."""
 TRAINING_SIZE = 2048
 """Width and height of the training images, pixels."""
 
@@ -64,6 +65,11 @@ _OUTDOORS = Calibration(1920, 1080, 8.770747185, (-0.104908645, 0.104899704), (1
 CALIBRATIONS = {**dict.fromkeys(("TS1", "TS2", "TS3", "TS4"), _STUDIO), **dict.fromkeys(("TS5", "TS6"), _OUTDOORS)}
 
 
+def file_names(keypoints: str) -> tuple[str, str]:
+    """The training and the test file that `-k keypoints` reads."""
+    return f"data_train_3dhp_{keypoints}.npz", f"data_test_3dhp_{keypoints}.npz"
+
+
 def read_mpi_inf_3dhp(
     description: DatasetDescription, folder: Path, keypoints: str, train: Subjects | None, test: Subjects
 ) -> tuple[Clips, Clips]:
@@ -73,7 +79,8 @@ def read_mpi_inf_3dhp(
         UsageError: a subject or test sequence is not there.
         DataError: a file is absent, damaged or odd.
     """
-    path = folder / f"data_test_{description.name}_{keypoints}.npz"
+    train_file, test_file = file_names(keypoints)
+    path = folder / test_file
     tree, annotation = _read(path)
     for_test = {
         name: {"": [_test_clip(description, name, tree[name], path, annotation)]}
@@ -81,7 +88,7 @@ def read_mpi_inf_3dhp(
     }
     if train is None:
         return {}, for_test
-    path = folder / f"data_train_{description.name}_{keypoints}.npz"
+    path = folder / train_file
     tree, annotation = _read(path)
     subjects: dict[str, dict[str, object]] = {}
     for name, content in tree.items():
@@ -99,17 +106,26 @@ def read_mpi_inf_3dhp(
     return for_training, for_test
 
 
-def _read(path: Path) -> tuple[dict[str, object], str]:
-    """The file's `data`, and which truth its 3D poses are."""
+def read_sequences(path: Path) -> tuple[dict[str, object], str | None]:
+    """The file's `data`, and which truth it says its 3D poses are; None where it does not say.
+
+    Raises:
+        DataError: the file is absent, damaged or odd; what the sequences hold is not looked at.
+    """
     tree, annotation = read_pose_file(path, ["data"], ("annotation",))
     if not isinstance(tree, dict) or not tree or not all(isinstance(name, str) and name.isprintable() for name in tree):
         raise DataError(f"{path}: data is no dict of named sequences; expected names such as 'S1 Seq1' or 'TS1'")
     if annotation is None:
-        return tree, f"{next(iter(ANNOTATIONS))}, presumably (the file does not say)"
+        return tree, None
     annotation = str(annotation)
     if annotation not in ANNOTATIONS:
         raise DataError(f"{path}: annotation is {annotation[:40]!r}; expected {' or '.join(ANNOTATIONS)}")
     return tree, annotation
+
+
+def _read(path: Path) -> tuple[dict[str, object], str]:
+    tree, annotation = read_sequences(path)
+    return tree, annotation or f"{next(iter(ANNOTATIONS))}, presumably (the file does not say)"
 
 
 def _test_clip(description: DatasetDescription, name: str, content: object, path: Path, annotation: str) -> Clip:

@@ -28,7 +28,7 @@ from common.clips import UNKNOWN_ACTION  # noqa: E402
 from common.dataset_description import DatasetDescription  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.errors import DataError, UsageError, exit_code  # noqa: E402
-from common.joint_conversions import sources_of  # noqa: E402
+from common.joint_conversions import LAYOUTS  # noqa: E402
 from common.keypoint_tracks import KeypointTrack, read_keypoint_track  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import layout_metadata, read_pose_file, subject_tree  # noqa: E402
@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     add("--input", required=True, metavar="PATH", help="what the detector wrote: a file, or a folder of one a frame")
     add("--name", required=True, help="the name that -k will have")
     add("--dataset", choices=TARGETS, default="custom", help="custom: one video; others: a tree (default: custom)")
-    add("--layout", choices=sources_of("h36m17"), help="the joints' layout (default: the file's, or by joint count)")
+    add("--layout", choices=LAYOUTS, help="the joints' layout (default: the file's, or by joint count)")
     add("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
     add("--overwrite", action="store_true", help="replace a file that is there")
     add("--video", metavar="NAME", help="the video's name in the file (default: the input's)")

@@ -1,4 +1,4 @@
-"""Make data_train_3dhp_ori.npz and data_test_3dhp_ori.npz from MPI-INF-3DHP as downloaded.
+"""Make data_{train,test}_3dhp_ori.npz, or .._univ.npz, from MPI-INF-3DHP as downloaded.
 
     python data/prepare_3dhp.py DOWNLOAD [DOWNLOAD ...] [--annotation annot3|univ_annot3] [--out DIR]
 
@@ -8,7 +8,9 @@ TS*/annot_data.mat are read, no images. Whatever part of the data set is there i
 not. A run that was interrupted goes on where it was.
 
 annot3 is the pose as it was, in millimetres in the camera's space, and lands on the 2D annotations when projected.
-univ_annot3 is that pose scaled to a skeleton of one height for all; it does not. Each file says which one it holds.
+univ_annot3 is that pose scaled to a skeleton of one height for all; it does not. Each file says which one it holds, and
+they have names of their own, for numbers on the one and the other cannot be compared: annot3 goes to .._ori.npz (read
+with -k ori, the default), univ_annot3 to .._univ.npz (read with -k univ).
 
 How far annot3 lands from annot2 is printed for every sequence: hundredths of a pixel mean that joints, cameras and
 units are what this script takes them for.
@@ -27,7 +29,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules besid
 
 from common.errors import DataError, UsageError, exit_code  # noqa: E402
 from common.mat_files import read_mat  # noqa: E402
-from common.mpi_inf_3dhp_dataset import CALIBRATIONS, TEST_FILE, TRAIN_FILE, Calibration  # noqa: E402
+from common.mpi_inf_3dhp_dataset import CALIBRATIONS, KEYPOINTS, Calibration, file_names  # noqa: E402
 from common.mpi_inf_3dhp_errors import ANNOTATIONS  # noqa: E402
 from common.mpi_inf_3dhp_scores import ACTIVITIES  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
@@ -314,7 +316,7 @@ def prepare(downloads: list[Path], out: Path, annotation: str) -> None:
             done = cache.get(name, [path], lambda path=path, name=name: convert_test(path, name, annotation))
             _tell(bar, done.pop("notes"))
             test_data[name] = done
-    for file, data in ((TRAIN_FILE, train_data), (TEST_FILE, test_data)):
+    for file, data in zip(file_names(KEYPOINTS[annotation]), (train_data, test_data), strict=True):
         if data:
             write_npz(out / file, data=data, annotation=annotation)
             print(f"wrote {out / file}: {', '.join(data)}; data_3d is {annotation}")
@@ -337,7 +339,8 @@ def main(argv=None) -> int:
         "--annotation",
         choices=ANNOTATIONS,
         default="annot3",
-        help="which poses: annot3, which agree with the 2D, or univ_annot3, scaled to one skeleton, as P-STMO uses",
+        help="which poses: annot3, which agree with the 2D (for -k ori), or univ_annot3, scaled to one skeleton, as "
+        "P-STMO uses (for -k univ)",
     )
     options = parser.parse_args(argv)
     return exit_code(lambda: prepare(list(map(Path, options.downloads)), Path(options.out), options.annotation))

@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 
 from common.check_data import check_folder, main
+from common.datasets import load_dataset
 from common.errors import UsageError
-from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE
+from common.mpi_inf_3dhp_dataset import KEYPOINTS, file_names
 from common.npz_files import write_npz
 from common.pose_files import layout_metadata
 from common.pose_measures import BoneLengths, ProjectionErrors
 from common.skeleton import H36M
+from data import prepare_3dhp
 from tests.conftest import ROOT, motion
 
+TRAIN_FILE, TEST_FILE = file_names("ori")
+UNIV_TRAIN_FILE, UNIV_TEST_FILE = file_names("univ")
 FOCAL_STUDIO = 7.32506 * 2048 / 10
+TS5 = ROOT.parent / "shared" / "data" / "3dhp_test"
 FOCAL_OUTSIDE = 8.770747185 * 1920 / 10
 
 
@@ -58,9 +63,19 @@ class Files3dhp:
             },
         }
 
-    def save(self):
-        write_npz(self.folder / TRAIN_FILE, data=self.train)
-        write_npz(self.folder / TEST_FILE, data=self.test)
+    def save(self, keypoints="ori", train_annotation=None, test_annotation=None):
+        """An annotation of None is not said."""
+        contents = ((self.train, train_annotation), (self.test, test_annotation))
+        for name, (data, annotation) in zip(file_names(keypoints), contents, strict=True):
+            said = {"annotation": annotation} if annotation else {}
+            write_npz(self.folder / name, data=data, **said)
+        return self
+
+    def scale(self, factor):
+        """As univ_annot3 is: every pose scaled about its pelvis, the 2D as before."""
+        for view in self.test.values():
+            root = view["data_3d"][:, 14:15]
+            view["data_3d"] = root + np.float32(factor) * (view["data_3d"] - root)
         return self
 
 
@@ -155,9 +170,6 @@ def spoil(files, kind):
         case "subject in 3D alone":
             del files.positions_2d["S9"]
             return of_2d, "has no subject 'S9', which data_3d_h36m.npz has"
-        case "subject in 2D alone":
-            del files.positions_3d["S9"]
-            return of_2d, "data_3d_h36m.npz has no subject 'S9', which data_2d_h36m_gt.npz has"
         case "action in 3D alone":
             del views["Sitting"]
             return of_2d, "S9 has no action 'Sitting', which data_3d_h36m.npz has"
@@ -197,9 +209,8 @@ def spoil(files, kind):
 @pytest.mark.parametrize(
     "kind",
     [
-        "subject in 3D alone", "subject in 2D alone", "action in 3D alone", "action in 2D alone", "NaN in 3D",
-        "NaN in 2D", "millimetres", "three cameras", "2D shorter", "another projection", "COCO layout", "no metadata",
-        "unknown subject",
+        "subject in 3D alone", "action in 3D alone", "action in 2D alone", "NaN in 3D", "NaN in 2D", "millimetres",
+        "three cameras", "2D shorter", "another projection", "COCO layout", "no metadata", "unknown subject",
     ],
 )  # fmt: skip
 def test_one_fault_is_one_line(h36m_files, capsys, kind):
@@ -260,6 +271,17 @@ def test_2d_longer_than_3d_is_a_note(h36m_files):
     assert report.files[1].notes == ["up to 3 frames longer than the 3D; the rest is cut off when it is read"]
 
 
+def test_subjects_of_the_2d_alone_are_a_note(h36m_files, capsys):
+    """As in VideoPose3D's CPN detections; the reader passes over them, whatever they hold."""
+    h36m_files.positions_2d |= {"S2": h36m_files.positions_2d["S1"], "S4": {"Walking": ["odd"]}}
+    folder = h36m_files.save().folder
+    assert main(["--data-dir", str(folder)]) == 0, capsys.readouterr().out
+    (report,) = (file for file in check_folder(folder).files if file.name == "data_2d_h36m_gt.npz")
+    assert report.notes == ["S2, S4: not in data_3d_h36m.npz, so never read, and not checked"]
+    assert report.frames == {"S1": 63, "S9": 63}
+    assert len(load_dataset("h36m", folder, "gt", subjects_train=["S1"], subjects_test=["S9"]).train) == 12
+
+
 def test_2d_alone_is_checked_and_cannot_run(h36m_files):
     h36m_files.positions_2d["S1"]["Sitting"][1][2] = np.inf
     h36m_files.save().path_3d.unlink()
@@ -283,7 +305,7 @@ def test_3dhp(files_3dhp, capsys):
     assert (corrected.camera, square.camera) == ("pixel aspect corrected", "square pixels")
     assert corrected.max_px < 0.01
     assert square.mean_px > 0.3
-    assert report.usable == ["main_3dhp.py -d 3dhp can train and evaluate"]
+    assert report.usable == ["main_3dhp.py -d 3dhp -k ori can train and evaluate"]
     assert main(["--data-dir", str(files_3dhp.folder)]) == 0
     assert "(TS5, pixel aspect corrected)" in capsys.readouterr().out
     (files_3dhp.folder / TRAIN_FILE).unlink()
@@ -299,6 +321,81 @@ def test_square_pixels_are_no_fault(files_3dhp):
     report = check_folder(files_3dhp.save().folder)
     assert report.num_problems == 0
     assert report.files[1].projections[2].max_px < 0.01
+
+
+@pytest.mark.parametrize("outside_only", [False, True])
+@pytest.mark.parametrize("said", [True, False])
+def test_univ_annot3_is_told_apart_and_no_fault(files_3dhp, capsys, said, outside_only):
+    """Its projection is pixels off; that is measured. A file that does not say what it is gives itself away."""
+    if outside_only:
+        del files_3dhp.test["TS1"]
+    annotation = "univ_annot3" if said else None
+    files_3dhp.scale(0.9).save("univ", annotation, annotation)
+    assert main(["--data-dir", str(files_3dhp.folder)]) == 0
+    assert "annotation    univ_annot3 (the file" in capsys.readouterr().out
+    report = check_folder(files_3dhp.folder)
+    assert report.usable == ["main_3dhp.py -d 3dhp -k univ can train and evaluate"]
+    train, test = report.files
+    assert (train.annotation, test.annotation) == ("univ_annot3" if said else "unknown", "univ_annot3")
+    assert min(projection.mean_px for projection in test.projections) > 5
+    (note,) = (note for note in test.notes if "scaled about the pelvis" in note)
+    assert "TS5 by 0.900" in note
+    assert ("results will call it annot3" in note) != said
+
+
+def test_2d_of_another_source_is_a_fault_of_univ_annot3_too(files_3dhp):
+    files_3dhp.test["TS1"]["data_2d"] = files_3dhp.test["TS1"]["data_2d"] + np.float32(30)
+    report = check_folder(files_3dhp.scale(0.9).save("univ", "univ_annot3", "univ_annot3").folder)
+    (problem,) = file_named(report, UNIV_TEST_FILE).problems
+    assert "TS1: 2D is " in problem
+    assert "no scale of the poses (univ_annot3) mends it" in problem
+
+
+def test_scaled_poses_that_say_annot3_are_a_fault(files_3dhp):
+    report = check_folder(files_3dhp.scale(0.9).save("ori", "annot3", "annot3").folder)
+    problems = file_named(report, TEST_FILE).problems
+    assert [problem.split(":")[0] for problem in problems] == ["TS1", "TS5"]
+    assert all("scaled by 1.111 about the pelvis it fits" in problem for problem in problems)
+
+
+def test_poses_that_land_on_the_2d_and_say_univ_annot3_are_a_note(files_3dhp):
+    report = check_folder(files_3dhp.save("univ", "univ_annot3", "univ_annot3").folder)
+    assert report.num_problems == 0
+    assert any("was it labelled by mistake?" in note for note in file_named(report, UNIV_TEST_FILE).notes)
+
+
+@pytest.mark.parametrize("test_says", [True, False])
+def test_files_of_two_annotations_are_a_fault(files_3dhp, test_says):
+    files_3dhp.save("ori", "univ_annot3", "annot3" if test_says else None)
+    report = check_folder(files_3dhp.folder)
+    assert not file_named(report, TRAIN_FILE).problems
+    (problem,) = file_named(report, TEST_FILE).problems
+    assert "3D is annot3 and that of data_train_3dhp_ori.npz univ_annot3" in problem
+    assert f"(first mend {TEST_FILE})" in report.usable[0]
+
+
+def test_both_annotations_beside_each_other(files_3dhp):
+    files_3dhp.save("ori", "annot3", "annot3").scale(0.9).save("univ", "univ_annot3", "univ_annot3")
+    report = check_folder(files_3dhp.folder)
+    assert report.num_problems == 0
+    assert report.usable == [f"main_3dhp.py -d 3dhp -k {name} can train and evaluate" for name in ("ori", "univ")]
+    (files_3dhp.folder / UNIV_TRAIN_FILE).unlink()
+    assert f"-k univ can evaluate; to train, {UNIV_TRAIN_FILE} is missing" in check_folder(files_3dhp.folder).usable[1]
+
+
+def test_an_unknown_annotation(files_3dhp):
+    report = check_folder(files_3dhp.save("ori", "annot3", "annot2").folder)
+    assert file_named(report, TEST_FILE).problems == ["annotation is 'annot2'; expected annot3 or univ_annot3"]
+
+
+@pytest.mark.skipif(not TS5.is_dir(), reason="the real TS5 is not here")
+@pytest.mark.parametrize("annotation", ["annot3", "univ_annot3"])
+def test_prepared_files_are_fine(tmp_path, annotation):
+    assert prepare_3dhp.main([str(TS5), "--out", str(tmp_path), "--annotation", annotation]) == 0
+    assert main(["--data-dir", str(tmp_path)]) == 0
+    (report,) = check_folder(tmp_path).files
+    assert (report.annotation, report.name) == (annotation, file_names(KEYPOINTS[annotation])[1])
+    assert any("TS5 by 0.95" in note for note in report.notes) == (annotation == "univ_annot3")
 
 
 def spoil_3dhp(files, kind):
@@ -319,7 +416,7 @@ def spoil_3dhp(files, kind):
             return TRAIN_FILE, "S1 Seq1 camera 2 data_2d is not a finite number in frame 4"
         case "no sequences":
             files.train = {}
-            return TRAIN_FILE, "expected a dict of sequences"
+            return TRAIN_FILE, "expected names such as 'S1 Seq1'"
         case "unknown sequence":
             files.test["TS9"] = ts
             return TEST_FILE, "TS9 is no test sequence"

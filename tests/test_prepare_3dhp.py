@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from common.datasets import load_dataset
 from common.mpi_inf_3dhp_dataset import ANNOTATIONS, CALIBRATIONS
 from common.npz_files import read_npz
 from common.skeleton import MPI_INF_3DHP
@@ -108,12 +109,15 @@ def run(tmp_path, download, outcome):
 
 @pytest.fixture
 def train_file(tmp_path):
-    return tmp_path / "out" / prepare.TRAIN_FILE
+    return tmp_path / "out" / "data_train_3dhp_ori.npz"
 
 
 @pytest.fixture
 def test_file(tmp_path):
-    return tmp_path / "out" / prepare.TEST_FILE
+    return tmp_path / "out" / "data_test_3dhp_ori.npz"
+
+
+FILE_ENDS = {"annot3": "3dhp_ori.npz", "univ_annot3": "3dhp_univ.npz"}
 
 
 def test_joint_order_is_the_skeletons():
@@ -132,6 +136,7 @@ def test_training(run, download, train_file, save, annotation):
     save(download / "S1" / "Seq2" / "annot.mat", arrays)
     code, out, err = run("--annotation", annotation)
     assert code == 0, err
+    train_file = train_file.with_name(f"data_train_{FILE_ENDS[annotation]}")
     members = read_npz(train_file)
     assert str(members["annotation"]) == annotation
     assert list(members["data"]) == ["S1 Seq2"]
@@ -148,7 +153,7 @@ def test_training(run, download, train_file, save, annotation):
     assert "missing, left out: S1/Seq1/annot.mat\n" in out
     assert "missing, left out: TS6/annot_data.mat\n" in out
     assert "S1/Seq2/annot.mat" not in out
-    assert [path.name for path in train_file.parent.iterdir()] == [prepare.TRAIN_FILE]
+    assert [path.name for path in train_file.parent.iterdir()] == [train_file.name]
 
 
 def test_annotations_longer_than_the_video_are_cut(run, download, train_file, monkeypatch):
@@ -204,6 +209,7 @@ def test_test_set(run, download, test_file, save, annotation, around):
     save(download / around / "TS6" / "annot_data.mat", arrays)
     code, out, err = run("--annotation", annotation)
     assert code == 0, err
+    test_file = test_file.with_name(f"data_test_{FILE_ENDS[annotation]}")
     members = read_npz(test_file)
     assert str(members["annotation"]) == annotation
     (name, data), *others = members["data"].items()
@@ -246,7 +252,7 @@ def test_real_ts5(tmp_path, capsys, test_file):
     assert "TS5: 320 frames, 276 valid; annot3 lands 0.31 px from annot2 on average, 0.30 in valid frames" in out
     data = read_npz(test_file)["data"]["TS5"]
     assert set(data["activity"]) == {1, 4, 5}
-    published = read_npz(TS5.parent / "cmu_3dhp" / prepare.TEST_FILE, ["data"])["data"]["TS5"]
+    published = read_npz(TS5.parent / "cmu_3dhp" / test_file.name, ["data"])["data"]["TS5"]
     for key in ("data_2d", "data_3d", "valid"):
         np.testing.assert_array_equal(data[key], published[key])
 
@@ -276,7 +282,19 @@ def test_a_finished_sequence_is_not_read_again(run, download, train_file):
     assert {name: len(view["data_2d"]) for name, view in views.items()} == {"S1 Seq1": 12, "S1 Seq2": 20}
     expected = training_arrays()["annot2"][0].reshape(-1, 28, 2)[:, prepare.JOINTS]
     np.testing.assert_allclose(views["S1 Seq1"]["data_2d"], expected, rtol=1e-6)
-    assert [path.name for path in train_file.parent.iterdir()] == [prepare.TRAIN_FILE], "nothing is left over"
+    assert [path.name for path in train_file.parent.iterdir()] == [train_file.name], "nothing is left over"
+
+
+def test_the_two_annotations_do_not_overwrite_each_other(run, download, tmp_path):
+    save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays())
+    save_version_73(download / "TS1" / "annot_data.mat", sequence_arrays())
+    for annotation, keypoints in (("annot3", "ori"), ("univ_annot3", "univ")):
+        code, out, err = run("--annotation", annotation)
+        assert code == 0, err
+        dataset = load_dataset("3dhp", tmp_path / "out", keypoints)
+        assert {clip.annotation for clip in dataset.train + dataset.test} == {annotation}
+        assert f"data_test_3dhp_{keypoints}.npz: TS1; data_3d is {annotation}" in out
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_a_source_that_changed_is_read_again(run, download, train_file):
