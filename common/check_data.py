@@ -36,7 +36,7 @@ from common.h36m_dataset import (
     subject_cameras,
     view_clip,
 )
-from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE
+from common.mpi_inf_3dhp_dataset import TEST_FILE, TRAIN_FILE, read_mpi_inf_3dhp
 from common.pose_files import check_array, check_layout, read_pose_file, subject_tree
 from common.pose_measures import BoneLengths, ProjectionErrors
 
@@ -91,9 +91,10 @@ def _known_files(folder: Path) -> Iterator[tuple[Path, FileReport, Callable[[Pat
         elif description.read is read_custom:
             for path in paths_2d:
                 yield path, FileReport(path.name, "2D poses", name), partial(_check_custom, description)
-    for name, kind, check in ((TRAIN_FILE, "training", check_train_file), (TEST_FILE, "test", check_test_file)):
-        if (folder / name).exists():
-            yield folder / name, FileReport(name, kind, "3dhp"), check
+        elif description.read is read_mpi_inf_3dhp:
+            for file, kind, check in ((TRAIN_FILE, "training", check_train_file), (TEST_FILE, "test", check_test_file)):
+                if (folder / file).exists():
+                    yield folder / file, FileReport(file, kind, name), check
 
 
 def _sha256(path: Path) -> str:
@@ -226,14 +227,17 @@ def _usable(files: dict[str, FileReport]) -> list[str]:
             for file in inputs:
                 script = f"main_gt.py -d {name} -k {_keypoints(file)} --evaluate CHECKPOINT"
                 sentences.append(_unless_wrong(f"{script} can predict; there is no truth to measure against", file))
-    train, test = files.get(TRAIN_FILE), files.get(TEST_FILE)
-    if train and test:
-        sentences.append(_unless_wrong("main_3dhp.py -d 3dhp can train and evaluate", train, test))
-    elif test:
-        sentences.append(_unless_wrong(f"main_3dhp.py -d 3dhp can evaluate; to train, {TRAIN_FILE} is missing", test))
-    elif train:
-        sentences.append(f"main_3dhp.py -d 3dhp cannot: {TEST_FILE}, which chooses the best epoch, is missing")
+        elif description.read is read_mpi_inf_3dhp:
+            sentences += _usable_mpi_inf_3dhp(f"main_3dhp.py -d {name}", files.get(TRAIN_FILE), files.get(TEST_FILE))
     return sentences
+
+
+def _usable_mpi_inf_3dhp(script: str, train: FileReport | None, test: FileReport | None) -> list[str]:
+    if train and test:
+        return [_unless_wrong(f"{script} can train and evaluate", train, test)]
+    if test:
+        return [_unless_wrong(f"{script} can evaluate; to train, {TRAIN_FILE} is missing", test)]
+    return [f"{script} cannot: {TEST_FILE}, which chooses the best epoch, is missing"] if train else []
 
 
 def _usable_pair(description: DatasetDescription, truth: FileReport | None, file: FileReport) -> str:

@@ -6,7 +6,7 @@ data_2d (N, 17, 2) pixels, data_3d (N, 17, 3) camera space, mm. Both may say whi
 Dataset and calibration: Mehta et al. 2017. The files are those of P-STMO (Shan et al. 2022) and its followers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,11 @@ from common.camera import Camera, normalize_screen_coordinates
 from common.clips import MM, Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.mpi_inf_3dhp_errors import ANNOTATIONS
+from common.mpi_inf_3dhp_errors import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import ACTIVITIES
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 
-TRAIN_FILE, TEST_FILE = "data_train_3dhp_ori.npz", "data_test_3dhp_ori.npz"
+TRAIN_FILE, TEST_FILE = (f"data_{part}_{DATASET_NAME}_ori.npz" for part in ("train", "test"))
 """The files with the dataset's own 2D, `-k ori`."""
 TRAINING_SIZE = 2048
 """Width and height of the training images, pixels."""
@@ -129,6 +129,8 @@ def _test_clip(description: DatasetDescription, name: str, content: object, path
             activity, f"{where} activity", num_frames, f"1 to {len(ACTIVITIES)}", valid, tuple(ACTIVITIES)
         )
     clip = _clip(description, name, "", camera, content, where, annotation, valid=valid, activity=activity)
+    truth, root = content["data_3d"].astype(np.float64), description.skeleton.root
+    clip = replace(clip, truth_mm=truth - truth[:, root : root + 1])
     if (clip.root[valid, 2] <= 0).any():
         frame = int(np.flatnonzero(valid & (clip.root[:, 2] <= 0))[0])
         raise DataError(
