@@ -18,13 +18,21 @@ class SequenceAnswers:
     """With truth, valid frames and activities."""
     poses: dict[str, np.ndarray]
     """Setting -> (K, N, J, 3) float32, camera space, root-relative, metres."""
-    is_whole: bool = True
-    """False: only the beginning of the sequence was sampled (`--debug`), and `clip` is cut to it."""
+
+    def millimetres(self, setting: str) -> np.ndarray:
+        """(K, N, J, 3) float64, mm, relative to the root: what is exported, to the last bit."""
+        return MM * self.poses[setting].astype(np.float64)
 
     def joint_errors(self, setting: str) -> np.ndarray:
-        """(K, valid frames, J) float32, mm: the distance of every joint to the truth (Protocol #1)."""
-        valid = self.clip.counted
-        return MM * np.linalg.norm(self.poses[setting][:, valid] - self.clip.poses_3d[valid], axis=-1)
+        """(K, valid frames, J) float64, mm: the distance of every joint to the truth (Protocol #1).
+
+        Of the exported poses and the exact truth, so that who scores the export finds the same: in float32 an error can
+        fall on the other side of one of PCK's thresholds.
+        """
+        valid, truth = self.clip.counted, self.clip.truth_mm
+        if truth is None:
+            truth = MM * self.clip.poses_3d.astype(np.float64)
+        return np.linalg.norm(self.millimetres(setting)[:, valid] - truth[valid], axis=-1)
 
     @property
     def activity(self) -> np.ndarray | None:

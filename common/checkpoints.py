@@ -20,6 +20,8 @@ from common.text_prompts import PromptPart
 FORMAT, VERSION = "DSGDiffu checkpoint", 1
 BEST, LAST = "best_epoch_1_1.bin", "last.bin"
 """The names in a run's folder of the best epoch's weights, and of the last epoch with all it takes to go on."""
+_NOT_IN_ALL = ("tower", "annotation")
+"""What files of ours lack: every one the tower, older ones the annotation."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Checkpoint:
     """What it takes to go on: optimizer, learning rate, random states, history. None in a best_epoch file."""
     tower: dict[str, Tensor] | None = None
     """Only in files that the public release wrote: its copy of the tower."""
+    annotation: str = ""
+    """Which ground truth it was trained on, in a dataset that has several; "" where the file does not say."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -147,7 +151,8 @@ def _ours(content: dict, path: Path) -> Checkpoint:
     if content.get("version") != VERSION:
         raise DataError(f"{path} has version {content.get('version')}; this code reads {VERSION}: update one of them")
     try:
-        values = {entry.name: content[entry.name] for entry in fields(Checkpoint) if entry.name != "tower"}
+        values = {entry.name: content[entry.name] for entry in fields(Checkpoint) if entry.name not in _NOT_IN_ALL}
+        values["annotation"] = content.get("annotation", "")
         values["network"] = _built(DenoiserConfig, values["network"])
         values["skeleton"] = _built(Skeleton, {name: _tuple(value) for name, value in values["skeleton"].items()})
         values["prompt_parts"] = tuple(_built(PromptPart, part) for part in values["prompt_parts"])

@@ -35,15 +35,17 @@ class Clip:
     """(N,) bool, the frames whose truth is to be measured against; None: all."""
     activity: np.ndarray | None = None
     """(N,) int64, a number for what is done in each frame, where the dataset says so."""
+    truth_mm: np.ndarray | None = None
+    """(N, J, 3) float64, mm, relative to the root: poses_3d as exact as the file, where a scorer needs it."""
     annotation: str = ""
-    """Which ground truth the 3D poses are, in a dataset that has several."""
+    """Which ground truth the 3D poses are, in a dataset that has several: its name and, after a comma, a remark."""
     is_sequence: bool = False
     """True: `action` names a sequence (or nothing) and is never told. Tables have a row for each sequence, in which
     every frame counts once; for other clips a row for each action, in which every window's frames count."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What has one entry a frame, by field name."""
-        names = ("poses_2d", "poses_3d", "root", "valid", "activity")
+        names = ("poses_2d", "poses_3d", "root", "valid", "activity", "truth_mm")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
@@ -74,3 +76,8 @@ class Clip:
     def name(self) -> str:
         view = f" camera {self.camera.name}" if self.camera else ""
         return f"{self.subject} {self.action}".rstrip() + view
+
+
+def kind_of_truth(annotation: str) -> str:
+    """The name alone of what `Clip.annotation` says."""
+    return annotation.partition(", ")[0]

@@ -40,8 +40,9 @@ class DatasetDescription:
 
     export: Callable[[Path, Sequence[SequenceAnswers]], list[Path]] | None = None
     """Writes an evaluation's answers into the run's folder, for the dataset's own scorer; returns the paths."""
-    score: Callable[[Path, Sequence[SequenceAnswers]], tuple[str, list[Path]]] | None = None
-    """Scores them as the dataset's own scorer does; returns the tables, and what it wrote into a folder."""
+    score: Callable[[Path, Sequence[SequenceAnswers], Sequence[str]], tuple[str, list[Path]]] | None = None
+    """Scores them as the dataset's own scorer does, into a folder, with the notes that the evaluation's reader has;
+    returns the tables, and what it wrote."""
 
     @property
     def has_truth(self) -> bool:

@@ -11,6 +11,7 @@ from common.errors import UsageError
 from common.h36m_dataset import read_h36m_format
 from common.mat_export import write_mat_files
 from common.mpi_inf_3dhp_dataset import read_mpi_inf_3dhp
+from common.mpi_inf_3dhp_errors import DATASET_NAME
 from common.mpi_inf_3dhp_report import score_answers
 from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT
@@ -44,7 +45,7 @@ _HUMANEVA15 = DatasetDescription(
 _CUSTOM = DatasetDescription(name="custom", skeleton=H36M, prompt_parts=ACTION_PROMPT, read=read_custom, fps=50)
 _SAMPLE = replace(_H36M, name="sample", subjects_train=("S1",), subjects_test=("S9",))
 _MPI_INF_3DHP = DatasetDescription(
-    name="3dhp",
+    name=DATASET_NAME,
     skeleton=MPI_INF_3DHP,
     prompt_parts=NO_ACTION_PROMPT,
     read=read_mpi_inf_3dhp,

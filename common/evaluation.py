@@ -269,11 +269,11 @@ def _in_order(windows: Tensor, first: np.ndarray) -> np.ndarray:
 
 
 def _whole(clip: Clip, pieces: list[dict[str, np.ndarray]]) -> SequenceAnswers:
-    """The answers of a clip's batches, one after another."""
+    """The answers of a clip's batches, one after another; with `one_batch`, of its beginning alone."""
     poses = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in pieces[0]}
     done = next(iter(poses.values())).shape[1]
     cut = replace(clip, **{name: array[:done] for name, array in clip.arrays().items()})
-    return SequenceAnswers(cut, poses, is_whole=done == clip.num_frames)
+    return SequenceAnswers(cut, poses)
 
 
 def predict_clip(model: DSGDiffu, clip: Clip, sampling: Sampling) -> np.ndarray:

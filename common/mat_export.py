@@ -9,11 +9,9 @@ so a script that asks for these works for any K.
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from scipy.io import savemat
 
 from common.answers import SequenceAnswers
-from common.clips import MM
 from common.files import replacing
 
 
@@ -31,8 +29,7 @@ def write_mat_files(folder: Path, answers: Sequence[SequenceAnswers]) -> list[Pa
     for setting in answers[0].poses:
         path = folder / f"inference_data_{setting}.mat"
         sequences = {
-            of_sequence.clip.row: MM * of_sequence.poses[setting].transpose(3, 2, 1, 0).astype(np.float64)
-            for of_sequence in answers
+            of_sequence.clip.row: of_sequence.millimetres(setting).transpose(3, 2, 1, 0) for of_sequence in answers
         }
         with replacing(path) as part:
             savemat(part, sequences)

@@ -7,7 +7,7 @@ Dataset and calibration: Mehta et al. 2017. The format is that of P-STMO (Shan e
 their annotation and hold univ_annot3; D3DP (Shan et al. 2023) has the same format with annot3 (both by D3DP's README).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from common.camera import Camera, normalize_screen_coordinates
 from common.clips import MM, Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.mpi_inf_3dhp_errors import ANNOTATIONS
+from common.mpi_inf_3dhp_errors import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import ACTIVITIES
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 
@@ -67,7 +67,7 @@ CALIBRATIONS = {**dict.fromkeys(("TS1", "TS2", "TS3", "TS4"), _STUDIO), **dict.f
 
 def file_names(keypoints: str) -> tuple[str, str]:
     """The training and the test file that `-k keypoints` reads."""
-    return f"data_train_3dhp_{keypoints}.npz", f"data_test_3dhp_{keypoints}.npz"
+    return tuple(f"data_{part}_{DATASET_NAME}_{keypoints}.npz" for part in ("train", "test"))
 
 
 def read_mpi_inf_3dhp(
@@ -145,6 +145,8 @@ def _test_clip(description: DatasetDescription, name: str, content: object, path
             activity, f"{where} activity", num_frames, f"1 to {len(ACTIVITIES)}", valid, tuple(ACTIVITIES)
         )
     clip = _clip(description, name, "", camera, content, where, annotation, valid=valid, activity=activity)
+    truth, root = content["data_3d"].astype(np.float64), description.skeleton.root
+    clip = replace(clip, truth_mm=truth - truth[:, root : root + 1])
     if (clip.root[valid, 2] <= 0).any():
         frame = int(np.flatnonzero(valid & (clip.root[:, 2] <= 0))[0])
         raise DataError(

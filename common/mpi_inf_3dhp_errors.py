@@ -15,6 +15,8 @@ from common.mat_files import read_mat
 from common.metrics import joint_errors
 from common.skeleton import MPI_INF_3DHP
 
+DATASET_NAME = "3dhp"
+"""What -d and the files call the dataset."""
 SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 ANNOTATIONS = {
     "annot3": "the true size of each performer",
@@ -25,7 +27,8 @@ ANNOTATIONS = {
 _J, _ROOT = MPI_INF_3DHP.num_joints, MPI_INF_3DHP.root
 _ROOT_TOLERANCE = 1.0  # mm
 _SMALLEST_PERSON = 10.0  # mm: no joint of any frame is farther from the root where the unit is metres
-_PER_JOINT = "sequencewise_per_joint_error"
+_PER_JOINT, _LABELS = "sequencewise_per_joint_error", "sequencewise_activity_labels"
+"""What the field's scorers call them."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +142,10 @@ def prediction_errors(
 
 @dataclass(frozen=True)
 class SavedErrors:
-    """What a scorer saved: errors by sequence and, where it did, by activity (1..7); the annotation, where it says."""
+    """What a scorer saved: errors and, perhaps, activities (frames,) by sequence; the annotation, where it says."""
 
-    by_sequence: dict[str, np.ndarray]
-    by_activity: dict[int, np.ndarray] | None
+    errors: dict[str, np.ndarray]
+    activities: dict[str, np.ndarray] | None
     annotation: str | None
 
 
@@ -150,27 +153,25 @@ def read_saved_errors(path: Path) -> SavedErrors:
     """A file with sequencewise_per_joint_error: a cell for each of TS1..TS6, (17, frames) or (17, 1, frames) mm.
 
     MATLAB's v5 to v7.3 or Octave's text format. An empty cell is a sequence that was not scored. All frames count. If
-    activitywise_per_joint_error is there too, it has a cell for each activity.
+    sequencewise_activity_labels is there too, as the field's scorers save it, it has a number for each of these frames.
 
     Raises:
         DataError: the file is absent or odd.
     """
-    members = read_mat(path, [_PER_JOINT], ["activitywise_per_joint_error", "annotation"])
-    sequences = _error_cells(members[_PER_JOINT], f"{path}: {_PER_JOINT}", len(SEQUENCES))
+    members = read_mat(path, [_PER_JOINT], [_LABELS, "annotation"])
+    errors = _error_cells(members[_PER_JOINT], f"{path}: {_PER_JOINT}")
     activities = None
-    if (cells := members.get("activitywise_per_joint_error")) is not None:
-        activities = _error_cells(cells, f"{path}: activitywise_per_joint_error", 7)
+    if (cells := members.get(_LABELS)) is not None:
+        activities = _label_cells(cells, f"{path}: {_LABELS}", errors)
     annotation = members.get("annotation")
-    return SavedErrors(
-        {SEQUENCES[index]: errors for index, errors in sequences.items()},
-        activities and {index + 1: errors for index, errors in activities.items()},
-        annotation if annotation in ANNOTATIONS else None,
-    )
+    return SavedErrors(errors, activities, annotation if annotation in ANNOTATIONS else None)
 
 
-def _error_cells(cells: object, where: str, most: int) -> dict[int, np.ndarray]:
-    if not isinstance(cells, list) or not 1 <= len(cells) <= most:
-        raise DataError(f"{where} is no cell array of 1 to {most} cells; expected one of (17, frames) mm each")
+def _error_cells(cells: object, where: str) -> dict[str, np.ndarray]:
+    if not isinstance(cells, list) or not 1 <= len(cells) <= len(SEQUENCES):
+        raise DataError(
+            f"{where} is no cell array of 1 to {len(SEQUENCES)} cells; expected one of (17, frames) mm each"
+        )
     found = {}
     for index, cell in enumerate(cells):
         errors = _array(cell, f"{where}, cell {index + 1}")
@@ -180,7 +181,26 @@ def _error_cells(cells: object, where: str, most: int) -> dict[int, np.ndarray]:
             raise DataError(f"{where}, cell {index + 1} has shape {errors.shape}; expected ({_J}, frames) mm")
         if errors.min() < 0:
             raise DataError(f"{where}, cell {index + 1} has a negative error; expected distances in mm")
-        found[index] = errors.reshape((_J, -1), order="F").T
+        found[SEQUENCES[index]] = errors.reshape((_J, -1), order="F").T
+    return found
+
+
+def _label_cells(cells: object, where: str, errors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """(frames,) whole numbers of each sequence that has errors, from a row or a column of them."""
+    if not isinstance(cells, list):
+        raise DataError(f"{where} is no cell array; expected a cell of labels for each sequence")
+    found = {}
+    for sequence, of_sequence in errors.items():
+        index = SEQUENCES.index(sequence)
+        labels = _array(cells[index] if index < len(cells) else np.zeros(0), f"{where}, cell {index + 1}")
+        if labels.size != len(of_sequence) or labels.size != max(labels.shape, default=0):
+            raise DataError(
+                f"{where}, cell {index + 1} has shape {labels.shape}; expected {len(of_sequence)} numbers, one a frame "
+                f"of {_PER_JOINT}"
+            )
+        if (labels != np.round(labels)).any():
+            raise DataError(f"{where}, cell {index + 1} has labels that are no whole numbers; expected 1 to 7")
+        found[sequence] = labels.ravel().astype(int)
     return found
 
 

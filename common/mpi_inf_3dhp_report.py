@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from common.answers import SequenceAnswers
+from common.clips import kind_of_truth
 from common.curves import PckCurve, write_pck_curves
 from common.files import write_json, write_text
-from common.mpi_inf_3dhp_errors import ANNOTATIONS
+from common.mpi_inf_3dhp_errors import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import (
+    Score,
     Scores,
     as_data,
     csv_name,
     csv_text,
     mark,
-    notes,
     pck_curve,
     score_sequences,
     table,
@@ -39,12 +40,13 @@ Result = dict[str, dict[int, Step]]
 """Setting -> sampling step, counted from 1."""
 
 
-def score_answers(folder: Path, answers: Sequence[SequenceAnswers]) -> tuple[str, list[Path]]:
+def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Sequence[str]) -> tuple[str, list[Path]]:
     """Score an evaluation's answers against the truth that its dataset has, and write the files.
 
     Args:
-        folder: where to.
+        folder: where to; files of these kinds from an evaluation of before are removed.
         answers: of whole sequences, each with the same settings and truth; at least one frame counts.
+        notes: what the evaluation told its reader already, for the JSON.
 
     Returns:
         The tables, and the paths of what was written.
@@ -59,12 +61,16 @@ def score_answers(folder: Path, answers: Sequence[SequenceAnswers]) -> tuple[str
         for step in range(num_steps):
             of_step = {sequence: found[step] for sequence, found in errors.items()}
             result[setting][step + 1] = Step(score_sequences(of_step, known), of_step)
-    annotation, _, doubt = answers[0].clip.annotation.partition(", ")
-    left_out = [f"the truth is {annotation}, {doubt}"] if doubt else []
-    return report(result, annotation, left_out), write(folder, result, annotation, left_out)
+    annotation = kind_of_truth(answers[0].clip.annotation)
+    left_out = all_left_out(result)
+    written = write(folder, result, annotation, [*notes, *left_out])
+    for path in other_scores(folder, result, annotation):
+        path.unlink()
+    legend = "* an oracle, + no oracle that yet needs more than the input: see above"
+    return report(result, annotation, [legend, *left_out]), written
 
 
-def report(result: Result, annotation: str, left_out: Sequence[str]) -> str:
+def report(result: Result, annotation: str, notes: Sequence[str]) -> str:
     """The tables of the last step, and the notes under them."""
     last = {setting: steps[max(steps)].scores for setting, steps in result.items()}
     parts = [
@@ -73,7 +79,7 @@ def report(result: Result, annotation: str, left_out: Sequence[str]) -> str:
     ]
     activities = {setting: scores.by_activity for setting, scores in last.items() if scores.by_activity}
     parts.append(table(activities, "activity") if activities else "no activities are known: no table of them")
-    parts.append("\n".join([*notes(result), *_all_left_out(result, left_out)]))
+    parts.append("\n".join(notes))
     return "\n\n".join(parts)
 
 
@@ -83,23 +89,45 @@ def _against(annotation: str) -> str:
     return f"against {annotation}, {ANNOTATIONS[annotation]}"
 
 
-def _all_left_out(result: Result, left_out: Sequence[str]) -> list[str]:
+def all_left_out(result: Result) -> list[str]:
+    """What some setting or step could not score, each said once."""
     found = [note for steps in result.values() for step in steps.values() for note in step.scores.left_out]
-    return list(dict.fromkeys([*left_out, *found]))
+    return list(dict.fromkeys(found))
 
 
-def write(folder: Path, result: Result, annotation: str, left_out: Sequence[str]) -> list[Path]:
+def _json_name(annotation: str) -> str:
+    return f"mpii_3dhp_scores_{annotation}.json"
+
+
+def _plot_name(annotation: str) -> str:
+    return f"mpii_3dhp_pck_{annotation}.png"
+
+
+def other_scores(folder: Path, result: Result, annotation: str) -> list[Path]:
+    """Files that an earlier scoring left in the folder and that `write` would not replace: of another evaluation."""
+    kinds = [csv_name("*wise", "*", "*"), _json_name("*"), _plot_name("*")]
+    names = {_json_name(annotation), _plot_name(annotation)}
+    names |= {name for setting, steps in result.items() for step in steps for name in _csvs(setting, step, steps[step])}
+    return sorted(path for kind in kinds for path in folder.glob(kind) if path.name not in names)
+
+
+def _csvs(setting: str, step: int, found: Step) -> dict[str, tuple[str, Mapping[str, Score]]]:
+    """File name -> what its rows are, and the rows."""
+    kinds = {"sequence": found.scores.by_sequence, "activity": found.scores.by_activity}
+    return {csv_name(f"{kind}wise", setting, str(step)): (kind, rows) for kind, rows in kinds.items() if rows}
+
+
+def write(folder: Path, result: Result, annotation: str, notes: Sequence[str]) -> list[Path]:
     """Write the CSVs of every setting and step, the JSON and the plot; returns the paths."""
     written = []
     for setting, steps in result.items():
         for step, found in steps.items():
-            for kind, rows in (("sequence", found.scores.by_sequence), ("activity", found.scores.by_activity)):
-                if rows:
-                    written.append(folder / csv_name(f"{kind}wise", setting, step))
-                    write_text(written[-1], csv_text(rows, kind, annotation))
-    written.append(folder / f"mpii_3dhp_scores_{annotation}.json")
-    write_json(written[-1], data(result, annotation, left_out))
-    written.append(folder / f"mpii_3dhp_pck_{annotation}.png")
+            for name, (kind, rows) in _csvs(setting, step, found).items():
+                written.append(folder / name)
+                write_text(written[-1], csv_text(rows, kind, annotation))
+    written.append(folder / _json_name(annotation))
+    write_json(written[-1], data(result, annotation, notes))
+    written.append(folder / _plot_name(annotation))
     curves = []
     for setting, steps in result.items():
         found = steps[max(steps)]
@@ -114,10 +142,10 @@ def write(folder: Path, result: Result, annotation: str, left_out: Sequence[str]
     return written
 
 
-def data(result: Result, annotation: str, left_out: Sequence[str]) -> dict:
+def data(result: Result, annotation: str, notes: Sequence[str]) -> dict:
     """The same as plain values."""
     return {
-        "dataset": "3dhp",
+        "dataset": DATASET_NAME,
         "annotation": annotation,
         "units": {"mpjpe": "mm", "pck": "percent", "auc": "percent"},
         "settings": {
@@ -129,5 +157,5 @@ def data(result: Result, annotation: str, left_out: Sequence[str]) -> dict:
             }
             for setting, steps in result.items()
         },
-        "notes": [*notes(result), *_all_left_out(result, left_out)],
+        "notes": list(notes),
     }

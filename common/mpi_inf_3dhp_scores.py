@@ -96,44 +96,24 @@ def score_sequences(errors: Mapping[str, np.ndarray], activities: Mapping[str, n
     Raises:
         DataError: no sequence has a valid frame.
     """
-    if activities is None:
-        return score_groups(errors, None)
-    pooled = np.concatenate(list(errors.values()))
-    labels = np.concatenate([activities[sequence] for sequence in errors])
-    scores = score_groups(errors, {number: pooled[labels == number] for number in ACTIVITIES})
-    unknown = int(np.isin(labels, list(ACTIVITIES), invert=True).sum())
-    if not unknown:
-        return scores
-    note = f"{unknown} valid frames have no activity of 1 to 7: they count everywhere else"
-    return Scores(**{**vars(scores), "left_out": (*scores.left_out, note)})
-
-
-def score_groups(by_sequence: Mapping[str, np.ndarray], by_activity: Mapping[int, np.ndarray] | None) -> Scores:
-    """Scores of errors that are sorted already: sequence -> (frames, 17) mm, activity -> (frames, 17) mm.
-
-    Raises:
-        DataError: no sequence has a frame.
-    """
-    sequences = {sequence: score_errors(found) for sequence, found in by_sequence.items() if len(found)}
-    left_out = [f"{sequence} has no valid frame: left out" for sequence in by_sequence if sequence not in sequences]
+    sequences = {sequence: score_errors(found) for sequence, found in errors.items() if len(found)}
+    left_out = [f"{sequence} has no valid frame: left out" for sequence in errors if sequence not in sequences]
     if not sequences:
         raise DataError("no sequence has a valid frame: nothing can be scored; check valid_frame in annot_data.mat")
-    activities = None
-    if by_activity is not None:
-        activities = {
-            name: score_errors(by_activity[number])
-            for number, name in ACTIVITIES.items()
-            if len(by_activity.get(number, ()))
+    pooled = np.concatenate(list(errors.values()))
+    by_activity = None
+    if activities is not None:
+        labels = np.concatenate([activities[sequence] for sequence in errors])
+        by_activity = {
+            name: score_errors(pooled[labels == number]) for number, name in ACTIVITIES.items() if number in labels
         }
-        absent = [name for name in ACTIVITIES.values() if name not in activities]
+        absent = [name for name in ACTIVITIES.values() if name not in by_activity]
         left_out += [f"no valid frame of {', '.join(absent)}: left out"] if absent else []
-    return Scores(
-        sequences,
-        _mean(list(sequences.values())),
-        score_errors(np.concatenate(list(by_sequence.values()))),
-        activities,
-        tuple(left_out),
-    )
+        unknown = int(np.isin(labels, list(ACTIVITIES), invert=True).sum())
+        left_out += (
+            [f"{unknown} valid frames have no activity of 1 to 7: they count everywhere else"] if unknown else []
+        )
+    return Scores(sequences, _mean(list(sequences.values())), score_errors(pooled), by_activity, tuple(left_out))
 
 
 def _mean(scores: Sequence[Score]) -> Score:
@@ -157,7 +137,7 @@ def pck_curve(errors: Mapping[str, np.ndarray], thresholds: Iterable[float]) -> 
 # --- for programs ---
 
 
-def csv_name(kind: str, setting: str, step: int) -> str:
+def csv_name(kind: str, setting: str, step: str) -> str:
     """The field's file name; kind is 'sequencewise' or 'activitywise', step counts from 1."""
     return f"mpii_3dhp_evaluation_{kind}_ori_{setting}_t{step}.csv"
 

@@ -41,8 +41,8 @@ def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
     return tree
 
 
-def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) -> np.ndarray:
-    """`array` as float32, of the shape asked for (-1: any), all numbers finite.
+def check_array(array: object, where: str, shape: tuple[int, ...], unit: str, dtype: type = np.float32) -> np.ndarray:
+    """`array` as `dtype`, of the shape asked for (-1: any), all numbers finite.
 
     Raises:
         DataError: one line that begins with `where`.
@@ -55,7 +55,7 @@ def check_array(array: object, where: str, shape: tuple[int, ...], unit: str) ->
     if len(array) == 0:
         raise DataError(f"{where} has no frames; leave it out of the file or out of -a")
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
+        array = array.astype(dtype)
     if not np.isfinite(array).all():
         frame = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"{where} is not a finite number in frame {frame}; mend the file or leave the clip out")

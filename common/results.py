@@ -11,6 +11,7 @@ import numpy as np
 
 from common.arguments import Options
 from common.checkpoints import BEST, Checkpoint
+from common.clips import kind_of_truth
 from common.datasets import DATASETS
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
@@ -64,6 +65,13 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
         lines.append("Frames: those of all windows, so that overlap and padding count too, as published")
     if evaluation.annotation:
         lines.append(f"3D truth: {evaluation.annotation}")
+        if not checkpoint.annotation:
+            lines.append("Trained on: the checkpoint does not say which 3D truth")
+        elif kind_of_truth(checkpoint.annotation) != kind_of_truth(evaluation.annotation):
+            lines.append(
+                f"Trained on {checkpoint.annotation}, measured against {evaluation.annotation}: two truths, not "
+                "comparable with numbers of one"
+            )
     if options.text_encoder == "random":
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
     if options.solver != DDIM or options.eta != 1:

@@ -16,7 +16,7 @@ import torch
 from common.arguments import Options, parse_options
 from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
 from common.clip_text import TextTower, load_text_tower, random_text_tower
-from common.clips import Clip
+from common.clips import Clip, kind_of_truth
 from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
@@ -27,17 +27,17 @@ from common.files import replacing, write_json
 from common.model import DSGDiffu
 from common.npz_files import write_npz
 from common.rendering import check_output, check_video, render
-from common.results import file_stem, report, seen_in_training, write_results
+from common.results import file_stem, notes, report, seen_in_training, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
 from common.solvers import Solver
 from common.training import TrainingState, fit
 
 SCORES = "scores"
-"""The folder, in the run's, of a dataset's own scores."""
+"""What the folder, in the run's, of a dataset's own scores begins with; then comes the evaluation's name."""
 RUN_FILES = (
     "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
-    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", SCORES,
+    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
 )  # fmt: skip
 """What a run writes into its folder."""
 
@@ -326,18 +326,20 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         selection = f"the test subjects {test}, as the field does"
     if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
         raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
+    annotation = ", ".join(dict.fromkeys(clip.annotation for clip in dataset.train if clip.annotation))
     state = TrainingState.new(model, options)
     if resumed is not None:  # refused before anything is written
         state.restore(resumed, path)
         if resumed.epoch >= options.epochs:
             raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
+        if resumed.annotation and kind_of_truth(resumed.annotation) != kind_of_truth(annotation):
+            raise DataError(
+                f"{path} was trained on {resumed.annotation}; the data is {annotation}: go on with the data of before"
+            )
     print(f"the best epoch is chosen on {selection}")
     both = seen_in_training(options, options.as_data())
     if both:
         print(f"note: {both}")
-    truths = [dict.fromkeys(clip.annotation for clip in clips) for clips in (dataset.train, dataset.test)]
-    if truths[0].keys() != truths[1].keys():
-        print(f"note: trained on {', '.join(truths[0])}; measured against {', '.join(truths[1])}")
     if not options.nolog:
         check_folder(Path(options.log), "-l")
     if resumed is None or path.resolve().parent != folder.resolve():
@@ -361,6 +363,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             selection=selection,
             epoch=epoch,
             training=training,
+            annotation=annotation,
         )
 
     if resumed is not None:
@@ -434,16 +437,15 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
     description = DATASETS[options.dataset]
     if description.export is None:
         return
-    if options.downsample > 1 or not all(answers.is_whole for answers in found.answers):
-        print(
-            "no files for the dataset's own scorer: it takes every frame, and --debug and --downsample leave some out"
-        )
+    if options.downsample > 1 or options.debug:
+        print("no files for the dataset's own scorer: it takes every frame, not some (--debug, --downsample)")
         return
     for written in description.export(options.folder, found.answers):
         print(f"wrote {written}")
     if description.score and found.num_frames:
-        text, written = description.score(options.folder / SCORES, found.answers)
-        print(f"\n{text}\n\nwrote {len(written)} files of these scores to {options.folder / SCORES}")
+        folder = options.folder / f"{SCORES}_{file_stem(options, checkpoint, path)}"
+        text, written = description.score(folder, found.answers, notes(options, checkpoint, found))
+        print(f"\n{text}\n\nwrote {len(written)} files of these scores to {folder}")
 
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:

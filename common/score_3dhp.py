@@ -7,6 +7,7 @@ Prints the last sampling step's tables; writes CSVs (every step), a JSON and a P
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -15,17 +16,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from common.arguments import OneLineParser
+from common.clips import kind_of_truth
 from common.errors import DataError, UsageError, exit_code
 from common.mpi_inf_3dhp_errors import (
     ANNOTATIONS,
+    DATASET_NAME,
     SEQUENCES,
     prediction_errors,
     read_annotations,
     read_predictions,
     read_saved_errors,
 )
-from common.mpi_inf_3dhp_report import UNKNOWN, Result, Step, report, write
-from common.mpi_inf_3dhp_scores import score_groups, score_sequences
+from common.mpi_inf_3dhp_report import UNKNOWN, Result, Step, all_left_out, other_scores, report, write
+from common.mpi_inf_3dhp_scores import notes, score_sequences
 from common.settings import SETTINGS
 
 
@@ -56,6 +59,47 @@ def score_predictions(predictions: Path, test_set: Path, annotation: str) -> tup
     return result, left_out
 
 
+def annotation_of_run(run: Path) -> str | None:
+    """Which truth the results_*.json of a run's folder are against; None where none says.
+
+    Raises:
+        DataError: they differ, or one is damaged.
+    """
+    named: dict[str, str] = {}
+    for path in sorted(run.glob("results_*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            said = kind_of_truth(content.get("annotation", "")) if content.get("dataset") == DATASET_NAME else ""
+        except (ValueError, AttributeError):
+            raise DataError(f"{path} is no results file of ours; give --annotation, or make the file anew") from None
+        if said in ANNOTATIONS:
+            named.setdefault(said, path.name)
+    if len(named) > 1:
+        found = " and ".join(f"{said} ({name})" for said, name in named.items())
+        raise DataError(f"{run} has results against {found}; say with --annotation which one its poses are of")
+    return next(iter(named), None)
+
+
+def choose_annotation(run: Path, asked: str | None) -> tuple[str, str]:
+    """The truth to score a run against: what was asked for, or what the run was measured against; and why that one.
+
+    Raises:
+        DataError: nothing was asked for, and the run's results differ or are damaged.
+    """
+    if asked is None:
+        of_run = annotation_of_run(run)
+        default = next(iter(ANNOTATIONS))
+        if of_run is None:
+            return default, f"{default}: no results_*.json in {run} says another (--annotation does)"
+        return of_run, f"{of_run}: as the results_*.json in {run} say"
+    try:
+        of_run = annotation_of_run(run)
+    except DataError:  # what was asked for decides
+        of_run = None
+    differs = f"; the run's own results are against {of_run}: not comparable" if of_run not in (None, asked) else ""
+    return asked, f"{asked}: as --annotation says{differs}"
+
+
 def score_saved_errors(path: Path, annotation: str | None) -> tuple[Result, str]:
     """Scores of a file of per-joint errors, and the annotation that they are against: the file's word or `annotation`.
 
@@ -68,8 +112,8 @@ def score_saved_errors(path: Path, annotation: str | None) -> tuple[Result, str]
         raise UsageError(f"{path} has errors against {saved.annotation}, --annotation says {annotation}; leave it out")
     named = re.search(rf"_ori_({'|'.join(SETTINGS)})_t(\d{{1,4}})$", path.stem)
     setting, step = (named[1], int(named[2])) if named else (re.sub(r"[^\w.-]", "_", path.stem), 1)
-    scores = score_groups(saved.by_sequence, saved.by_activity)
-    return {setting: {step: Step(scores, saved.by_sequence)}}, annotation or saved.annotation or UNKNOWN
+    scores = score_sequences(saved.errors, saved.activities)
+    return {setting: {step: Step(scores, saved.errors)}}, annotation or saved.annotation or UNKNOWN
 
 
 def run(argv: Sequence[str] | None) -> None:
@@ -81,11 +125,16 @@ def run(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument("--predictions", type=Path, metavar="DIR", help="folder with inference_data_<setting>.mat")
     parser.add_argument("--test-set", type=Path, metavar="DIR", help="folder with TS1/annot_data.mat, ...")
-    parser.add_argument("--annotation", choices=tuple(ANNOTATIONS), help="the truth to score against (default: annot3)")
+    parser.add_argument(
+        "--annotation", choices=tuple(ANNOTATIONS),
+        help="the truth to score against (default: as the run's results_*.json say)",
+    )  # fmt: skip
     parser.add_argument(
         "--per-joint-error", type=Path, metavar="FILE", help="score these errors instead: sequencewise_per_joint_error"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: where the input is)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: --predictions, or FILE's name and _scores)",
+    )  # fmt: skip
     options = parser.parse_args(argv)
     if options.per_joint_error and (options.predictions or options.test_set):
         raise UsageError("--per-joint-error has errors already; give it without --predictions and --test-set")
@@ -94,12 +143,21 @@ def run(argv: Sequence[str] | None) -> None:
     if options.per_joint_error:
         result, annotation = score_saved_errors(options.per_joint_error, options.annotation)
         left_out: list[str] = []
+        out = options.per_joint_error.with_name(f"{options.per_joint_error.stem}_scores")
     else:
-        annotation = options.annotation or next(iter(ANNOTATIONS))
+        out = options.predictions
+        annotation, why = choose_annotation(options.predictions, options.annotation)
         result, left_out = score_predictions(options.predictions, options.test_set, annotation)
-    print(report(result, annotation, left_out))
-    out = options.out or options.predictions or options.per_joint_error.parent
-    written = write(out, result, annotation, left_out)
+        left_out = [f"against {why}", *left_out]
+    out = options.out or out
+    if others := other_scores(out, result, annotation):
+        raise DataError(
+            f"{out} has {len(others)} files of other scores, such as {others[0].name}, which would be taken for these; "
+            "give another --out, or delete them"
+        )
+    said = [*notes(result), *dict.fromkeys([*left_out, *all_left_out(result)])]
+    print(report(result, annotation, said))
+    written = write(out, result, annotation, said)
     print(f"\nwritten to {out}: {len(written) - 2} CSVs, {written[-2].name}, {written[-1].name}")
 
 

@@ -32,11 +32,14 @@ from common.runs import dataset_of
 from common.skeleton import MPI_INF_3DHP
 from common.text_prompts import NO_ACTION_PROMPT
 from tests.conftest import SMALL, Files3DHP, seeded_state
+from tests.mpi_inf_3dhp_files import TestSet
 from tests.test_evaluation import Oracle
 from tests.test_release_compat import GOLDEN
+from tests.test_score_3dhp import check_same, score, score_in_octave
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "cmu_3dhp"
 SETTINGS = ("J_Best", "P_Best", "P_Agg", "J_Agg")
+MIXED = "Trained on univ_annot3, measured against annot3: two truths, not comparable with numbers of one"
 
 
 @pytest.fixture
@@ -161,7 +164,6 @@ def test_answers_are_whole_sequences_in_order(model, clips):
     for answers in found.answers:
         truth = answers.clip.poses_3d
         assert set(answers.poses) == set(SETTINGS)
-        assert answers.is_whole
         assert answers.poses["P_Agg"].shape == (3, *truth.shape)
         np.testing.assert_allclose(answers.poses["J_Best"][2], truth, atol=1e-6)
         np.testing.assert_allclose(
@@ -293,7 +295,7 @@ def trained(tmp_path_factory):
     base = [*SMALL, "--device", "cpu", "--data-dir", str(files.folder), "-c", str(folder / "run")]
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         assert main_3dhp.main([*base, "-num_proposals", "2", "-sampling_timesteps", "2", "-str", "S1"]) == 0
-    assert "note: trained on univ_annot3; measured against annot3\n" in shown.getvalue()
+    assert shown.getvalue().count(MIXED) == 1
     return base, folder / "run"
 
 
@@ -317,20 +319,23 @@ def test_training_ends_with_tables_and_mat_files(trained):
     assert f"step 1 Protocol #1   (MPJPE) sequence-wise average P_Agg: {errors_of(found, 'P_Agg'):f} mm" in log
     assert "----TS6----\nno valid frame" in log
     assert "3D truth: annot3\n" in log
+    assert f"# {MIXED}\n" in log
+    assert MIXED in found["notes"]
 
 
 def test_the_scores_are_of_what_was_measured(trained):
     _, folder = trained
     found = json.loads((folder / "results_H2_K2.json").read_text())
-    scores = json.loads((folder / "scores" / "mpii_3dhp_scores_annot3.json").read_text())
+    scores = json.loads((folder / "scores_H2_K2" / "mpii_3dhp_scores_annot3.json").read_text())
     assert list(scores["settings"]) == list(SETTINGS)
     for setting, steps in found["average"]["protocol_1"].items():
         for step, error in enumerate(steps, start=1):
             of_step = scores["settings"][setting]["steps"][str(step)]
             assert of_step["mean_over_sequences"]["mpjpe"]["average"] == pytest.approx(error, rel=1e-5)
-            assert (folder / "scores" / f"mpii_3dhp_evaluation_sequencewise_ori_{setting}_t{step}.csv").is_file()
+            assert (folder / "scores_H2_K2" / f"mpii_3dhp_evaluation_sequencewise_ori_{setting}_t{step}.csv").is_file()
     assert scores["settings"]["J_Best"]["oracle"]
     assert "TS6 has no valid frame: left out" in scores["notes"]
+    assert MIXED in scores["notes"]
 
 
 def errors_of(found, setting):
@@ -378,12 +383,79 @@ def test_evaluation_of_some_sequences_with_both_protocols(trained, tmp_path, cap
     assert loadmat(tmp_path / "inference_data_J_Agg.mat")["TS5"].shape == (3, 17, 21, 1)
 
 
-@pytest.mark.parametrize("option", [["--debug", "-b", "1"], ["--downsample", "2"]])
+@pytest.mark.parametrize("option", [["--debug", "-b", "1"], ["--debug"], ["--downsample", "2"]])
 def test_what_leaves_frames_out_exports_nothing(trained, tmp_path, capsys, option):
     base, folder = trained
     assert main_3dhp.main([*base, "-c", str(tmp_path), "--evaluate", str(folder / "last.bin"), *option]) == 0
     assert "no files for the dataset's own scorer" in capsys.readouterr().out
     assert not list(tmp_path.glob("*.mat"))
+    assert not list(tmp_path.glob("scores*"))
+
+
+def test_each_evaluation_has_scores_of_its_own(trained, tmp_path, capsys):
+    base, folder = trained
+    argv = [*base, "-c", str(tmp_path), "--evaluate", str(folder / "best_epoch_1_1.bin")]
+    assert main_3dhp.main([*argv, "-sampling_timesteps", "3"]) == main_3dhp.main(argv) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("P-Agg: the mean") == shown.count(MIXED) == 2  # once an evaluation
+    (tmp_path / "scores_H1_K1" / "mpii_3dhp_scores_univ_annot3.json").touch()  # the data was of another truth then
+    assert main_3dhp.main(argv) == 0
+    names = {number: {path.name for path in (tmp_path / f"scores_H1_K{number}").iterdir()} for number in (1, 3)}
+    for number, of_run in names.items():
+        csvs = {
+            f"mpii_3dhp_evaluation_sequencewise_ori_{name}_t{k + 1}.csv" for name in SETTINGS for k in range(number)
+        }
+        assert of_run == csvs | {"mpii_3dhp_scores_annot3.json", "mpii_3dhp_pck_annot3.png"}
+
+
+def test_a_checkpoint_says_which_truth_it_was_trained_on(trained, tmp_path, capsys):
+    base, folder = trained
+    content = torch.load(folder / "last.bin", weights_only=True)
+    assert content["annotation"] == "univ_annot3"
+    argv = [*base, "-c", str(tmp_path), "--evaluate", str(tmp_path / "a.bin"), "-ste", "TS2"]
+    for annotation, note in (
+        ("annot3, presumably (the file does not say)", None),
+        ("univ_annot3", MIXED),
+        (None, "Trained on: the checkpoint does not say which 3D truth"),  # a file of before
+    ):
+        of_file = {**content, "annotation": annotation}
+        torch.save({name: value for name, value in of_file.items() if value is not None}, tmp_path / "a.bin")
+        assert main_3dhp.main(argv) == 0
+        shown = capsys.readouterr().out
+        found = json.loads((tmp_path / "results_H1_K1_a_TS2.json").read_text())
+        assert [line for line in found["notes"] if line.startswith("Trained on")] == ([note] if note else [])
+        assert shown.count("Trained on") == (note is not None)
+    torch.save({**content, "annotation": "annot3"}, tmp_path / "a.bin")
+    assert main_3dhp.main([*base, "-c", str(tmp_path), "--resume", str(tmp_path / "a.bin"), "-e", "2"]) == 1
+    assert "was trained on annot3; the data is univ_annot3: go on with the data of before" in capsys.readouterr().err
+
+
+def test_the_evaluation_its_poses_and_octave_give_one_answer(trained, tmp_path):
+    """Every cell of every CSV, of truth that float32 rounds."""
+    base, folder = trained
+    files, random = TestSet(tmp_path, {"TS1": 60, "TS5": 30}), np.random.default_rng(7)
+    data = {}
+    for name, truth in files.truth.items():
+        poses = truth["annot3"] = truth["annot3"] + random.random(truth["annot3"].shape) / 3
+        data[name] = {
+            "data_2d": random.uniform(0, 1000, (poses.shape[-1], 17, 2)),
+            "data_3d": poses[:, :, 0].transpose(2, 1, 0),
+            "valid": truth["valid_frame"][0],
+            "activity": truth["activity_annotation"][0].astype(int),
+        }
+    files.predictions = {}
+    files.save()
+    write_npz(tmp_path / "data" / "data_test_3dhp_ori.npz", data=data, annotation="annot3")
+    argv = [*base, "--data-dir", str(tmp_path / "data"), "-c", str(files.run), "-num_proposals", "2"]
+    argv += ["--evaluate", str(folder / "best_epoch_1_1.bin"), "-sampling_timesteps", "2"]
+    assert main_3dhp.main(argv) == 0
+    assert score(files) == 0
+    num_cells = 2 * 4 * 36 * (4 + 8)
+    assert check_same(files.run / "scores_H2_K2", files.out) == num_cells
+    if shutil.which("octave-cli"):
+        done = score_in_octave(files, tmp_path / "octave")
+        assert done.returncode == 0, done.stderr
+        assert check_same(files.run / "scores_H2_K2", tmp_path / "octave") == num_cells
 
 
 def test_the_text_is_encoded_once_in_an_evaluation(trained, tmp_path, monkeypatch):

@@ -532,7 +532,9 @@ def test_only_a_runs_own_files_are_moved_aside(tmp_path):
     run.folder.mkdir()
     (run.folder / "notes.txt").write_text("mine")
     (run.folder / "best_epoch_1_1.bin").write_text("somebody's weights")
+    (run.folder / "scores_H20_K10").mkdir()
     assert run("--no-eval") == 0
+    assert (run.folder / "earlier_1" / "scores_H20_K10").is_dir()
     assert (run.folder / "notes.txt").read_text() == "mine"
     assert (run.folder / "earlier_1" / "best_epoch_1_1.bin").read_text() == "somebody's weights"
 

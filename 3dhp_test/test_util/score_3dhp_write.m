@@ -1,9 +1,11 @@
-function score_3dhp_write(folder, name, errors, truth, annotation, verbose)
-% Score one answer and write two CSVs and the per-joint errors.
+function notes = score_3dhp_write(folder, name, errors, truth, annotation)
+% Score one answer and write two CSVs and the per-joint errors; returns what is left out, a line a cell.
 %
-% errors: a cell for each of TS1..TS6, 17 x valid frames, mm; name: ori_<setting>_t<k>; verbose: say what is left out.
+% errors: a cell for each of TS1..TS6, 17 x valid frames, mm; name: ori_<setting>_t<k>.
     names = score_3dhp_names();
-    sequencewise_per_joint_error = errors(:);
+    notes = {};
+    sequencewise_per_joint_error = cell(6, 1);  % the names and sizes that the field's scorers save
+    sequencewise_activity_labels = cell(6, 1);
     pooled = zeros(17, 0);
     activity = zeros(1, 0);
     labels = {};
@@ -14,14 +16,17 @@ function score_3dhp_write(folder, name, errors, truth, annotation, verbose)
             continue
         end
         if isempty(errors{i})
-            if verbose, fprintf('TS%d has no valid frame: left out\n', i); end
+            notes{end + 1} = sprintf('TS%d has no valid frame: left out', i);
             continue
         end
+        of_sequence = truth(i).activity(truth(i).valid);
+        sequencewise_per_joint_error{i} = reshape(errors{i}, 17, 1, []);
+        sequencewise_activity_labels{i} = of_sequence(:);
         labels{end + 1} = sprintf('TestSeq%d', i);
         frames(end + 1) = size(errors{i}, 2);
         rows(end + 1, :) = score_3dhp_row(errors{i});
         pooled = [pooled, errors{i}];
-        activity = [activity, truth(i).activity(truth(i).valid)];
+        activity = [activity, of_sequence];
     end
     if isempty(rows)
         error('no sequence has a valid frame: nothing can be scored');
@@ -31,20 +36,16 @@ function score_3dhp_write(folder, name, errors, truth, annotation, verbose)
     labels = [labels, {'mean over sequences', 'mean over frames'}];
     write_csv(fullfile(folder, ['mpii_3dhp_evaluation_sequencewise_', name, '.csv']), 'sequence', labels, ...
               [frames, all_frames, all_frames], [rows; mean(rows, 1); over_frames], annotation, names);
-    if verbose
-        fprintf('%s: mean over sequences MPJPE %.2f mm, PCK %.2f %%, AUC %.2f %%\n', name, mean(rows(:, 18)), ...
-                mean(rows(:, 27)), mean(rows(:, 36)));
-    end
+    fprintf('%s: mean over sequences MPJPE %.2f mm, PCK %.2f %%, AUC %.2f %%\n', name, mean(rows(:, 18)), ...
+            mean(rows(:, 27)), mean(rows(:, 36)));
 
-    activitywise_per_joint_error = cell(7, 1);
     labels = {};
     frames = [];
     rows = [];
     for a = 1:7
         found = pooled(:, activity == a);
-        activitywise_per_joint_error{a} = found;
         if isempty(found)
-            if verbose, fprintf('%s has no valid frame: left out\n', names.activities{a}); end
+            notes{end + 1} = sprintf('%s has no valid frame: left out', names.activities{a});
             continue
         end
         labels{end + 1} = names.activities{a};
@@ -52,14 +53,14 @@ function score_3dhp_write(folder, name, errors, truth, annotation, verbose)
         rows(end + 1, :) = score_3dhp_row(found);
     end
     unknown = all_frames - sum(frames);
-    if unknown > 0 && verbose
-        fprintf('%d valid frames have no activity of 1 to 7: they count everywhere else\n', unknown);
+    if unknown > 0
+        notes{end + 1} = sprintf('%d valid frames have no activity of 1 to 7: they count everywhere else', unknown);
     end
     write_csv(fullfile(folder, ['mpii_3dhp_evaluation_activitywise_', name, '.csv']), 'activity', ...
               [labels, {'All'}], [frames, all_frames], [rows; over_frames], annotation, names);
 
-    file = fullfile(folder, ['mpii_3dhp_per_joint_error_', name, '.mat']);
-    save([file, '.part'], 'sequencewise_per_joint_error', 'activitywise_per_joint_error', 'annotation', '-v7');
+    file = fullfile(folder, ['mpii_3dhp_prediction_', name, '.mat']);
+    save([file, '.part'], 'sequencewise_per_joint_error', 'sequencewise_activity_labels', 'annotation', '-v7');
     move(file);
 end
 
