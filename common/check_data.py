@@ -37,6 +37,7 @@ from common.h36m_dataset import (
     view_clip,
 )
 from common.mpi_inf_3dhp_dataset import KEYPOINTS, file_names, read_mpi_inf_3dhp
+from common.mpi_inf_3dhp_errors import DATASET_NAME
 from common.pose_files import check_array, check_layout, read_pose_file, subject_tree
 from common.pose_measures import BoneLengths, ProjectionErrors
 
@@ -221,12 +222,12 @@ def _check_custom(description: DatasetDescription, path: Path, report: FileRepor
 
 def _pairs_3dhp(files: dict[str, FileReport]) -> dict[str, tuple[FileReport | None, FileReport | None]]:
     """What -k is -> the training and the test file, of which one may be absent."""
-    names = dict.fromkeys(_keypoints_3dhp(file) for file in files.values() if file.dataset == "3dhp")
+    names = dict.fromkeys(_keypoints_3dhp(file) for file in files.values() if file.dataset == DATASET_NAME)
     return {keypoints: tuple(map(files.get, file_names(keypoints))) for keypoints in names}
 
 
 def _keypoints_3dhp(file: FileReport) -> str:
-    return file.name.removesuffix(".npz").split("_3dhp_", 1)[1]
+    return file.name.removesuffix(".npz").split(f"_{DATASET_NAME}_", 1)[1]
 
 
 def _check_annotations(train: FileReport | None, test: FileReport | None) -> None:
@@ -258,7 +259,7 @@ def _usable(files: dict[str, FileReport]) -> list[str]:
                 script = f"main_gt.py -d {name} -k {_keypoints(file)} --evaluate CHECKPOINT"
                 sentences.append(_unless_wrong(f"{script} can predict; there is no truth to measure against", file))
     for keypoints, (train, test) in _pairs_3dhp(files).items():
-        script, (train_name, test_name) = f"main_3dhp.py -d 3dhp -k {keypoints}", file_names(keypoints)
+        script, (train_name, test_name) = f"main_3dhp.py -d {DATASET_NAME} -k {keypoints}", file_names(keypoints)
         if train and test:
             sentences.append(_unless_wrong(f"{script} can train and evaluate", train, test))
         elif test:
