@@ -14,16 +14,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.arguments import OneLineParser
-from common.errors import DataError, UsageError, exit_code
-from common.mpi_inf_3dhp_errors import (
-    ANNOTATIONS,
-    SEQUENCES,
-    prediction_errors,
-    read_annotations,
-    read_predictions,
-    read_saved_errors,
-)
+from common.errors import DataError, OneLineParser, UsageError, exit_code
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS, SEQUENCES
+from common.mpi_inf_3dhp_errors import prediction_errors, read_annotations, read_predictions, read_saved_errors
 from common.mpi_inf_3dhp_report import UNKNOWN, Result, Step, report, write
 from common.mpi_inf_3dhp_scores import score_groups, score_sequences
 from common.settings import SETTINGS
