@@ -126,5 +126,9 @@ def test_less_does_not_replace_more(run, converted, tmp_path):
     assert (code, err.count("\n")) == (1, 1)
     assert f"{path} is there and has Validate/S2 Box 1 chunk0, which would be lost" in err
     assert path.read_bytes() == before
+    path.unlink()
+    code, _, err = run()
+    assert code == 1
+    assert "data_2d_humaneva15_gt.npz is there and has Validate/S2 Box 1 chunk0" in err
     assert run("--overwrite")[0] == 0
     assert list(read_npz(path)["positions_3d"]) == ["Train/S1"]
