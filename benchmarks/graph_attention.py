@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 
+from common.errors import OneLineParser, exit_code
 from common.layers import GraphAttention
 from common.skeleton import H36M
 from common.skeleton_graph import adjacency_matrix
@@ -46,8 +47,8 @@ def interleaved_medians(works: dict[str, Callable[[], object]], repeats: int) ->
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def compare(argv) -> None:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=512, help="channels (default: 512)")
     parser.add_argument("--frames", type=int, default=108, help="frames in a batch (default: 108, 4 windows of 27)")
     parser.add_argument("--repeats", type=int, default=15, help="timed repeats (default: 15)")
@@ -73,7 +74,10 @@ def main(argv=None) -> int:
             f"{title}: dense {1000 * found['dense']:.1f} ms, GATConv {1000 * found['GATConv']:.1f} ms, "
             f"ratio {found['GATConv'] / found['dense']:.2f}"
         )
-    return 0
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: compare(argv))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 from common.datasets import DATASETS
-from common.errors import UsageError
+from common.errors import OneLineParser, UsageError
 from common.solvers import DDIM, DPM_SOLVER
 
 
@@ -332,13 +332,6 @@ PRESETS = {
         "export_training_curves": True,
     },
 }  # fmt: skip
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """argparse whose mistakes are one line: UsageError instead of the usage and an exit."""
-
-    def error(self, message):
-        raise UsageError(f"{message} (--help lists the options)")
 
 
 def parse_options(argv: Sequence[str] | None, defaults: Options, description: str) -> Options:

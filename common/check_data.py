@@ -7,7 +7,6 @@ the reader's own functions (common/pose_files.py, common/h36m_dataset.py), clip 
 the next one.
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from common.custom_dataset import read_custom
 from common.data_report import DataReport, FileReport, Problems, print_report
 from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS
-from common.errors import DataError, UsageError, exit_code
+from common.errors import DataError, OneLineParser, UsageError, exit_code
 from common.files import write_json
 from common.h36m_dataset import (
     check_views,
@@ -36,8 +35,8 @@ from common.h36m_dataset import (
     subject_cameras,
     view_clip,
 )
+from common.mpi_inf_3dhp_annotations import DATASET_NAME
 from common.mpi_inf_3dhp_dataset import KEYPOINTS, file_names, read_mpi_inf_3dhp
-from common.mpi_inf_3dhp_errors import DATASET_NAME
 from common.pose_files import check_array, check_layout, read_pose_file, subject_tree
 from common.pose_measures import BoneLengths, ProjectionErrors
 
@@ -315,12 +314,16 @@ def check(folder: Path, json_path: str | None) -> None:
         raise DataError(f"{report.num_problems} wrong in {', '.join(wrong)}; see above")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m common.check_data", description=__doc__.split("\n")[0])
+def _run(argv) -> None:
+    parser = OneLineParser(prog="python -m common.check_data", description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", default="data", metavar="DIR", help="the folder of the files (default: data)")
     parser.add_argument("--json", metavar="FILE", help="write what was found as data, too")
     options = parser.parse_args(argv)
-    return exit_code(lambda: check(Path(options.data_dir), options.json))
+    check(Path(options.data_dir), options.json)
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: _run(argv))
 
 
 if __name__ == "__main__":

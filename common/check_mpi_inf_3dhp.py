@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from common.data_report import FileReport, Problems
 from common.errors import DataError
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS
 from common.mpi_inf_3dhp_dataset import CALIBRATIONS, Calibration, read_sequences
-from common.mpi_inf_3dhp_errors import ANNOTATIONS
 from common.pose_files import check_array, check_size
 from common.pose_measures import BoneLengths, Projection, ProjectionErrors
 from common.skeleton import MPI_INF_3DHP

@@ -10,8 +10,8 @@ from common.dataset_description import Clips, DatasetDescription
 from common.errors import UsageError
 from common.h36m_dataset import read_h36m_format
 from common.mat_export import write_mat_files
+from common.mpi_inf_3dhp_annotations import DATASET_NAME
 from common.mpi_inf_3dhp_dataset import read_mpi_inf_3dhp
-from common.mpi_inf_3dhp_errors import DATASET_NAME
 from common.mpi_inf_3dhp_report import score_answers
 from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT

@@ -1,5 +1,6 @@
-"""The two ways a user can go wrong, and the exit code of each."""
+"""The ways a command ends other than well: a user's two kinds of mistake and Ctrl-C, each one line and an exit code."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -16,8 +17,24 @@ class DataError(Exception):
     exit_code = 1
 
 
-def exit_code(work: Callable[[], None]) -> int:
-    """Do the work; a user's mistake becomes one line on standard error and its exit code."""
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended: 128 and the signal's number, as shells have it."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse whose mistakes are one line: UsageError instead of the usage and an exit."""
+
+    def error(self, message):
+        raise UsageError(f"{message} (--help lists the options)")
+
+
+def exit_code(work: Callable[[], None], after_interrupt: str = "run it again") -> int:
+    """Do the work; a user's mistake, or Ctrl-C, becomes one line on standard error and its exit code.
+
+    Args:
+        work: all that the command does, the reading of its command line included.
+        after_interrupt: what helps after Ctrl-C.
+    """
     try:
         work()
     except (UsageError, DataError) as error:
@@ -28,4 +45,7 @@ def exit_code(work: Callable[[], None]) -> int:
             raise
         print(f"error: {error.filename}: {error.strerror}; name another file or folder", file=sys.stderr)
         return DataError.exit_code
+    except KeyboardInterrupt:
+        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        return INTERRUPTED
     return 0

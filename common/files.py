@@ -9,6 +9,15 @@ from pathlib import Path
 from common.errors import DataError
 
 
+def why_not_written(path: Path, error: OSError) -> str:
+    """What the system says, but for a file that stands where a folder of `path` would have to be: that."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        for folder in path.parents:
+            if folder.exists() and not folder.is_dir():
+                return f"{folder} is a file, not a directory"
+    return error.strerror or str(error)
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A file name beside `path` to write to: on success it is on the disk and becomes `path`; a failure removes it.
@@ -29,7 +38,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error).strip().partition("\n")[0]
+        reason = why_not_written(path, error)
         raise DataError(f"{path} cannot be written ({reason}); a file that was there before is still whole") from None
 
 

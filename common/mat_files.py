@@ -56,6 +56,19 @@ def read_mat(path: str | os.PathLike, names: Collection[str], optional: Collecti
     return found
 
 
+def finite_array(value: object, where: str) -> np.ndarray:
+    """A variable or a cell that has to be an array of finite numbers.
+
+    Raises:
+        DataError: it is not; the line begins with `where`.
+    """
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"{where} is no array of numbers; make the file anew")
+    if not np.isfinite(value).all():
+        raise DataError(f"{where} has numbers that are not finite; make the file anew")
+    return value
+
+
 def _reason(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 

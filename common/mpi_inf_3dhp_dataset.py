@@ -16,7 +16,7 @@ from common.camera import Camera, normalize_screen_coordinates
 from common.clips import MM, Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.mpi_inf_3dhp_errors import ANNOTATIONS, DATASET_NAME
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import ACTIVITIES
 from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
 

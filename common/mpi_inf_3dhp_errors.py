@@ -11,18 +11,17 @@ import numpy as np
 import torch
 
 from common.errors import DataError
-from common.mat_files import read_mat
+from common.mat_files import finite_array, read_mat
 from common.metrics import joint_errors
+from common.mpi_inf_3dhp_annotations import (
+    ANNOTATIONS,
+    SEQUENCES,
+    TestSequence,
+    find_test_sequences,
+    meant_test_set,
+    read_test_sequence,
+)
 from common.skeleton import MPI_INF_3DHP
-
-DATASET_NAME = "3dhp"
-"""What -d and the files call the dataset."""
-SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
-ANNOTATIONS = {
-    "annot3": "the true size of each performer",
-    "univ_annot3": "every performer scaled to one height (the universal skeleton)",
-}
-"""Two truths in one file: errors against the one and the other are not comparable."""
 
 _J, _ROOT = MPI_INF_3DHP.num_joints, MPI_INF_3DHP.root
 _ROOT_TOLERANCE = 1.0  # mm
@@ -33,7 +32,7 @@ _PER_JOINT, _LABELS = "sequencewise_per_joint_error", "sequencewise_activity_lab
 
 @dataclass(frozen=True)
 class Annotation:
-    """A sequence's truth: poses (N, 17, 3) mm relative to the root, valid (N,) bool, activity (N,) 1..7."""
+    """A sequence's truth: poses (N, 17, 3) mm relative to the root, valid (N,) bool, activity (N,) 1..7, 0 for none."""
 
     poses: np.ndarray
     valid: np.ndarray
@@ -44,34 +43,25 @@ def read_annotations(test_set: Path, annotation: str = "annot3") -> dict[str, An
     """The sequences TS1..TS6 that are there.
 
     Args:
-        test_set: the folder that holds TS1/annot_data.mat, ..., as MPI-INF-3DHP's test set is unpacked.
+        test_set: the folder that holds TS1/annot_data.mat, ..., or what get_testset.sh makes around them.
         annotation: a name of ANNOTATIONS.
 
     Raises:
         DataError: there is none, or a file is odd.
     """
-    found = {}
-    for sequence in SEQUENCES:
-        path = test_set / sequence / "annot_data.mat"
-        if path.exists():
-            found[sequence] = _read_annotation(path, annotation)
-    if not found:
-        raise DataError(f"{test_set} has no TS1/annot_data.mat, ..., TS6/annot_data.mat; give the test set's folder")
-    return found
+    paths = find_test_sequences([test_set])
+    if not paths:
+        meant = meant_test_set(test_set)
+        raise DataError(
+            f"{test_set} has no TS1/annot_data.mat, ..., TS6/annot_data.mat; "
+            + (f"{meant} has: give that" if meant else "give the test set's folder")
+        )
+    return {sequence: _relative(read_test_sequence(path, [annotation]), annotation) for sequence, path in paths.items()}
 
 
-def _read_annotation(path: Path, annotation: str) -> Annotation:
-    members = read_mat(path, [annotation, "valid_frame", "activity_annotation"])
-    poses = _array(members[annotation], f"{path}: {annotation}")
-    if poses.shape[:2] != (3, _J) or poses.size % (3 * _J) or max(poses.shape[2:], default=1) * 3 * _J != poses.size:
-        raise DataError(f"{path}: {annotation} has shape {poses.shape}; expected (3, {_J}, 1, frames)")
-    poses = poses.reshape((3, _J, -1), order="F").transpose(2, 1, 0)
-    labels = {name: _array(members[name], f"{path}: {name}").ravel() for name in ("valid_frame", "activity_annotation")}
-    for name, values in labels.items():
-        if len(values) != len(poses):
-            raise DataError(f"{path}: {name} has {len(values)} frames; expected {len(poses)}, as {annotation} has")
-    poses = poses - poses[:, _ROOT : _ROOT + 1]
-    return Annotation(poses, labels["valid_frame"] != 0, labels["activity_annotation"].astype(int))
+def _relative(sequence: TestSequence, annotation: str) -> Annotation:
+    poses = sequence.arrays[annotation]
+    return Annotation(poses - poses[:, _ROOT : _ROOT + 1], sequence.valid, sequence.activity)
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
@@ -85,7 +75,7 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     found = {}
     for sequence, poses in read_mat(path, (), SEQUENCES).items():
         where = f"{path}: {sequence}"
-        poses = _array(poses, where)
+        poses = finite_array(poses, where)
         if poses.ndim == 2:  # one frame and K = 1: MATLAB drops both
             poses = poses[:, :, None]
         if poses.ndim == 3:
@@ -174,7 +164,7 @@ def _error_cells(cells: object, where: str) -> dict[str, np.ndarray]:
         )
     found = {}
     for index, cell in enumerate(cells):
-        errors = _array(cell, f"{where}, cell {index + 1}")
+        errors = finite_array(cell, f"{where}, cell {index + 1}")
         if errors.size == 0:
             continue
         if errors.shape[0] != _J or max(errors.shape[1:]) * _J != errors.size:
@@ -192,7 +182,7 @@ def _label_cells(cells: object, where: str, errors: Mapping[str, np.ndarray]) ->
     found = {}
     for sequence, of_sequence in errors.items():
         index = SEQUENCES.index(sequence)
-        labels = _array(cells[index] if index < len(cells) else np.zeros(0), f"{where}, cell {index + 1}")
+        labels = finite_array(cells[index] if index < len(cells) else np.zeros(0), f"{where}, cell {index + 1}")
         if labels.size != len(of_sequence) or labels.size != max(labels.shape, default=0):
             raise DataError(
                 f"{where}, cell {index + 1} has shape {labels.shape}; expected {len(of_sequence)} numbers, one a frame "
@@ -202,11 +192,3 @@ def _label_cells(cells: object, where: str, errors: Mapping[str, np.ndarray]) ->
             raise DataError(f"{where}, cell {index + 1} has labels that are no whole numbers; expected 1 to 7")
         found[sequence] = labels.ravel().astype(int)
     return found
-
-
-def _array(value: object, where: str) -> np.ndarray:
-    if not isinstance(value, np.ndarray):
-        raise DataError(f"{where} is no array of numbers; make the file anew")
-    if not np.isfinite(value).all():
-        raise DataError(f"{where} has numbers that are not finite; make the file anew")
-    return value

@@ -10,7 +10,7 @@ from common.answers import SequenceAnswers
 from common.clips import kind_of_truth
 from common.curves import PckCurve, write_pck_curves
 from common.files import write_json, write_text
-from common.mpi_inf_3dhp_errors import ANNOTATIONS, DATASET_NAME
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import (
     Score,
     Scores,

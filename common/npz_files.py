@@ -6,6 +6,7 @@ the interpreter, and ndarray and dtype trust whatever state they are handed. So 
 instructions itself, as data: it calls nothing that the file names, and builds only what `_check_tree` allows.
 """
 
+import errno
 import io
 import math
 import os
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from common.errors import DataError
+from common.files import why_not_written
 
 # What a file may ask for. A file past a limit is refused before the memory is taken.
 MAX_TOTAL_BYTES = 8 << 30  # all members that are read, unpacked
@@ -116,8 +118,10 @@ def write_npz(path: str | os.PathLike, /, **members: object) -> None:
     except _RefusedError as error:
         raise DataError(_one_line(f"{path}: not written, {error.found}; {error.remedy}")) from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, a lone surrogate in a member's name
-        reason = getattr(error, "strerror", None) or _describe(error)
-        remedy = "free some space or give a folder and names that can be written"
+        reason = why_not_written(path, error) if isinstance(error, OSError) else _describe(error)
+        remedy = "give a folder and names that can be written"
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "free some space or give another folder"
         raise DataError(_one_line(f"{path}: cannot be written ({reason}); {remedy}")) from error
 
 

@@ -5,7 +5,6 @@ import itertools
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -49,11 +48,10 @@ PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 
 def run_script(argv: Sequence[str] | None, defaults: Options, description: str) -> int:
     """Parse, run, and turn a user's mistake into one line; returns the exit code."""
-    try:
-        return exit_code(lambda: run_within_memory(parse_options(argv, defaults, description)))
-    except KeyboardInterrupt:
-        print("interrupted; --resume last.bin goes on after the last whole epoch", file=sys.stderr)
-        return 130
+    return exit_code(
+        lambda: run_within_memory(parse_options(argv, defaults, description)),
+        after_interrupt="--resume last.bin goes on after the last whole epoch",
+    )
 
 
 def run_within_memory(options: Options) -> None:

@@ -15,13 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from common.arguments import OneLineParser
 from common.clips import kind_of_truth
-from common.errors import DataError, UsageError, exit_code
+from common.errors import DataError, OneLineParser, UsageError, exit_code
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME, SEQUENCES
 from common.mpi_inf_3dhp_errors import (
-    ANNOTATIONS,
-    DATASET_NAME,
-    SEQUENCES,
     prediction_errors,
     read_annotations,
     read_predictions,

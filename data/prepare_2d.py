@@ -27,7 +27,7 @@ from common.camera import load_cameras  # noqa: E402
 from common.clips import UNKNOWN_ACTION  # noqa: E402
 from common.dataset_description import DatasetDescription  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
-from common.errors import DataError, UsageError, exit_code  # noqa: E402
+from common.errors import DataError, OneLineParser, UsageError, exit_code  # noqa: E402
 from common.joint_conversions import LAYOUTS  # noqa: E402
 from common.keypoint_tracks import KeypointTrack, read_keypoint_track  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
@@ -186,7 +186,7 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description="Turn the files of a 2D pose detector into data_2d_<dataset>_<name>.npz.",
         epilog="data/README.md lists the formats and how joints are made.",
     )
@@ -211,8 +211,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def main(argv=None) -> int:
-    options = parser().parse_args(argv)
-    return exit_code(lambda: prepare(options))
+    return exit_code(lambda: prepare(parser().parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """Make data_{train,test}_3dhp_ori.npz, or .._univ.npz, from MPI-INF-3DHP as downloaded.
 
-    python data/prepare_3dhp.py DOWNLOAD [DOWNLOAD ...] [--annotation annot3|univ_annot3] [--out DIR]
+    python data/prepare_3dhp.py DOWNLOAD [DOWNLOAD ...] [--annotation annot3|univ_annot3] [--out DIR] [--overwrite]
 
 A DOWNLOAD is a folder that holds S1 ... S8 (of get_dataset.sh) or TS1 ... TS6 (of get_testset.sh; the folders
 mpi_inf_3dhp_test_set around them are looked into). Only S*/Seq*/annot.mat, S*/Seq*/camera.calibration and
 TS*/annot_data.mat are read, no images. Whatever part of the data set is there is converted, and a line says what is
-not. A run that was interrupted goes on where it was.
+not. A run that was interrupted goes on where it was. A file that is there is not replaced by one that lacks sequences
+of it, unless --overwrite is given.
 
 annot3 is the pose as it was, in millimetres in the camera's space, and lands on the 2D annotations when projected.
 univ_annot3 is that pose scaled to a skeleton of one height for all; it does not. Each file says which one it holds, and
@@ -16,8 +17,8 @@ How far annot3 lands from annot2 is printed for every sequence: hundredths of a 
 units are what this script takes them for.
 """
 
-import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,15 +28,23 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
-from common.errors import DataError, UsageError, exit_code  # noqa: E402
+from common.downloads import find_files, folder_meant  # noqa: E402
+from common.errors import DataError, OneLineParser, UsageError, exit_code  # noqa: E402
 from common.mat_files import read_mat  # noqa: E402
+from common.mpi_inf_3dhp_annotations import (  # noqa: E402
+    ANNOTATIONS,
+    PIXELS,
+    check_activity,
+    find_test_sequences,
+    read_test_sequence,
+)
 from common.mpi_inf_3dhp_dataset import CALIBRATIONS, KEYPOINTS, Calibration, file_names  # noqa: E402
-from common.mpi_inf_3dhp_errors import ANNOTATIONS  # noqa: E402
-from common.mpi_inf_3dhp_scores import ACTIVITIES  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array  # noqa: E402
-from common.preparation import SequenceCache  # noqa: E402
-from common.skeleton import MPI_INF_3DHP  # noqa: E402
+from common.preparation import GOES_ON, SequenceCache, check_nothing_is_lost  # noqa: E402
+
+CONVERSION = 1
+"""One more whenever convert_training or convert_test makes something else of the same files."""
 
 # The cameras that published training sets use, VNect's: numbers in the data set, 0 to 13. Source: mpii_get_camera_set.m
 # of the data set's tools.
@@ -64,7 +73,6 @@ SEQUENCES = {
     "S8/Seq1": (6468, 25),
     "S8/Seq2": (6054, 25),
 }
-TEST_FOLDERS = (".", "mpi_inf_3dhp_test_set", "mpi_inf_3dhp_test_set/mpi_inf_3dhp_test_set")
 
 GOOD_RESIDUAL = 5.0
 """Pixels: where annot3 lands farther than that from annot2, on average, something is not as it should be."""
@@ -127,22 +135,15 @@ def landing_errors(points: np.ndarray, pixels: np.ndarray, camera: Pinhole | Cal
 
 def find_training(downloads: list[Path]) -> dict[str, Path]:
     """Sequence -> its annot.mat, for those that are there."""
-    return _find(downloads, ["."], {sequence: f"{sequence}/annot.mat" for sequence in SEQUENCES})
+    return find_files(downloads, {sequence: f"{sequence}/annot.mat" for sequence in SEQUENCES})
 
 
-def find_test(downloads: list[Path]) -> dict[str, Path]:
-    """Sequence -> its annot_data.mat, for those that are there."""
-    return _find(downloads, TEST_FOLDERS, {sequence: f"{sequence}/annot_data.mat" for sequence in CALIBRATIONS})
-
-
-def _find(downloads: list[Path], folders, files: dict[str, str]) -> dict[str, Path]:
-    found = {}
-    for name, file in files.items():
-        places = [download / folder / file for download in downloads for folder in folders]
-        here = next((place for place in places if place.is_file()), None)
-        if here is not None:
-            found[name] = here
-    return found
+def folders_meant(downloads: list[Path], find: Callable[[list[Path]], dict[str, Path]]) -> list[Path]:
+    """The folders above or below the downloads in which `find` finds what it does not find in them."""
+    if find(downloads):
+        return []
+    meant = [folder_meant(download, lambda folder: bool(find([folder]))) for download in downloads]
+    return [folder for folder in meant if folder]
 
 
 def convert_training(path: Path, sequence: str, annotation: str) -> dict:
@@ -233,35 +234,26 @@ def convert_test(path: Path, sequence: str, annotation: str) -> dict:
     Returns:
         data_2d (N, 17, 2) float32 pixels, data_3d (N, 17, 3) float64 mm, camera space, as exact as the annotation, so
         that an evaluation scores as the dataset's own scorer does; valid (N,) float64, 1 where the frame counts,
-        activity (N,) int64, 1 to 7; notes: what there is to say of it.
+        activity (N,) int64, 1 to 7 where it counts; notes: what there is to say of it.
 
     Raises:
         DataError: the file is damaged or odd.
     """
-    names = dict.fromkeys(["annot2", "annot3", annotation, "valid_frame", "activity_annotation"])
-    content = read_mat(path, list(names))
-    num_joints = MPI_INF_3DHP.num_joints
+    content = read_test_sequence(path, [PIXELS, "annot3", annotation])
+    check_activity(content, path)
     pixels, points, poses = (
-        check_array(_frames_first(content[name]), f"{path}: {name}", (-1, num_joints, size), unit, dtype)
-        for name, size, unit, dtype in (
-            ("annot2", 2, "pixels", np.float32), ("annot3", 3, "mm", np.float32), (annotation, 3, "mm", np.float64)
+        _checked(content.arrays[name], f"{path}: {name}", unit, dtype)
+        for name, unit, dtype in (
+            (PIXELS, "pixels", np.float32), ("annot3", "mm", np.float32), (annotation, "mm", np.float64)
         )
     )  # fmt: skip
-    valid, activity = (np.ravel(content[name]) for name in ("valid_frame", "activity_annotation"))
-    lengths = [len(pixels), len(points), len(poses), len(valid), len(activity)]
-    if len(set(lengths)) > 1:
-        raise DataError(f"{path}: {', '.join(names)} have {lengths} frames; expected one number for all")
-    if not np.isin(valid, (0, 1)).all():
-        raise DataError(f"{path}: valid_frame has values other than 0 and 1; get the file again")
-    if not np.isin(activity, list(ACTIVITIES)).all():
-        raise DataError(f"{path}: activity_annotation has values other than 1 to {len(ACTIVITIES)}; get the file again")
     errors = landing_errors(points.astype(np.float64), pixels.astype(np.float64), CALIBRATIONS[sequence])
     if np.isnan(errors).all():
         raise DataError(f"{path}: annot3 has no joint ahead of the camera; expected camera space, z forward")
-    counts = valid.astype(bool)
+    counts = content.valid
     of_valid = f", {np.nanmean(errors[counts]):.2f} in valid frames" if counts.any() else ""
     notes = [
-        f"{sequence}: {len(valid)} frames, {counts.sum()} valid; annot3 lands {np.nanmean(errors):.2f} px from annot2 "
+        f"{sequence}: {len(counts)} frames, {counts.sum()} valid; annot3 lands {np.nanmean(errors):.2f} px from annot2 "
         f"on average{of_valid}, {np.nanmax(errors):.2f} at most"
     ]
     if np.nanmean(errors[counts] if counts.any() else errors) > GOOD_RESIDUAL:
@@ -269,52 +261,60 @@ def convert_test(path: Path, sequence: str, annotation: str) -> dict:
     return {
         "data_2d": pixels,
         "data_3d": poses,
-        "valid": valid.astype(np.float64),
-        "activity": activity.astype(np.int64),
+        "valid": counts.astype(np.float64),
+        "activity": content.activity,
         "notes": notes,
     }
 
 
-def _frames_first(array) -> np.ndarray:
-    """MATLAB's (C, 17, 1, N) as (N, 17, C); anything else as it is, for the check to complain of."""
-    array = np.asarray(array)
-    return array[:, :, 0].transpose(2, 1, 0) if array.ndim == 4 and array.shape[2] == 1 else array
+def _checked(array: np.ndarray, where: str, unit: str, dtype: type) -> np.ndarray:
+    """(N, 17, C) as dtype, which it fits, of at least a frame."""
+    return np.ascontiguousarray(check_array(array, where, (-1, *array.shape[1:]), unit, dtype))
 
 
 def _poor(sequence: str) -> str:
     return f"{sequence}: that is far off: are these annotations, camera and calibration of one download? Kept as it is"
 
 
-def prepare(downloads: list[Path], out: Path, annotation: str) -> None:
+def prepare(downloads: list[Path], out: Path, annotation: str, overwrite: bool = False) -> None:
     """Convert what the downloads hold and write the two files into `out`; prints what was done and what is missing.
 
     Raises:
         UsageError: a download is no folder.
-        DataError: there is nothing in them, or a file is damaged or odd.
+        DataError: there is nothing in them, a file is damaged or odd, or sequences of an old file would be lost.
     """
     for download in downloads:
         if not download.is_dir():
             raise UsageError(f"{download} is no folder; give the one that holds S1 ... S8 or TS1 ... TS6")
-    training, test = find_training(downloads), find_test(downloads)
+    training, test = find_training(downloads), find_test_sequences(downloads)
+    meant = [folder for find in (find_training, find_test_sequences) for folder in folders_meant(downloads, find)]
+    hint = f"{' and '.join(map(str, dict.fromkeys(meant)))} would have some: give that" if meant else ""
     if not training and not test:
         raise DataError(
             f"no S*/Seq*/annot.mat and no TS*/annot_data.mat in {', '.join(map(str, downloads))}; "
-            "data/README.md says what to download"
+            + (hint or "data/README.md says what to download")
         )
+    if not overwrite:
+        found = [_name(sequence) for sequence in training], list(test)
+        for file, names in zip(file_names(KEYPOINTS[annotation]), found, strict=True):
+            if names:
+                check_nothing_is_lost(out / file, "data", 1, names)
     missing = [f"{name}/annot.mat" for name in SEQUENCES if name not in training]
     missing += [f"{name}/annot_data.mat" for name in CALIBRATIONS if name not in test]
     for file in missing:
         print(f"missing, left out: {file}")
+    if hint:
+        print(f"{hint}, too")
 
     made_of = {"annotation": annotation, "joints": JOINTS, "cameras": CAMERAS, "test data_3d": "float64"}
-    cache = SequenceCache(out / "prepare_3dhp.cache", made_of)
+    cache = SequenceCache(out / "prepare_3dhp.cache", CONVERSION, made_of)
     train_data, test_data = {}, {}
     with tqdm(total=len(training) + len(test), unit="sequence", desc="MPI-INF-3DHP", disable=None) as bar:
         for name, path in training.items():
             calibration = path.with_name("camera.calibration")
             sources = [path, calibration] if calibration.is_file() else [path]
             done = cache.get(name, sources, lambda path=path, name=name: convert_training(path, name, annotation))
-            train_data[name.replace("/", " ")] = [done["views"], done["fps"]]
+            train_data[_name(name)] = [done["views"], done["fps"]]
             _tell(bar, done["notes"])
         for name, path in test.items():
             done = cache.get(name, [path], lambda path=path, name=name: convert_test(path, name, annotation))
@@ -324,9 +324,16 @@ def prepare(downloads: list[Path], out: Path, annotation: str) -> None:
         if data:
             write_npz(out / file, data=data, annotation=annotation)
             print(f"wrote {out / file}: {', '.join(data)}; data_3d is {annotation}")
+        elif (out / file).exists():
+            print(f"kept as it was, for there is nothing to put into it: {out / file}")
         else:
             print(f"not written, for there is nothing to put into it: {out / file}")
     cache.remove()
+
+
+def _name(sequence: str) -> str:
+    """A training sequence's name in the file: "S1/Seq1" is "S1 Seq1"."""
+    return sequence.replace("/", " ")
 
 
 def _tell(bar: tqdm, notes: list[str]) -> None:
@@ -335,8 +342,8 @@ def _tell(bar: tqdm, notes: list[str]) -> None:
     bar.update()
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description="Make the MPI-INF-3DHP files from the data set as downloaded.")
+def run(argv) -> None:
+    parser = OneLineParser(description="Make the MPI-INF-3DHP files from the data set as downloaded.")
     parser.add_argument("downloads", metavar="DOWNLOAD", nargs="+", help="folder that holds S1 ... S8 or TS1 ... TS6")
     parser.add_argument("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
     parser.add_argument(
@@ -346,8 +353,13 @@ def main(argv=None) -> int:
         help="which poses: annot3, which agree with the 2D (for -k ori), or univ_annot3, scaled to one skeleton, as "
         "P-STMO uses (for -k univ)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file even if sequences of it are lost")
     options = parser.parse_args(argv)
-    return exit_code(lambda: prepare(list(map(Path, options.downloads)), Path(options.out), options.annotation))
+    prepare(list(map(Path, options.downloads)), Path(options.out), options.annotation, options.overwrite)
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv), after_interrupt=GOES_ON)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Make data_3d_h36m.npz and data_2d_h36m_gt.npz from Human3.6M's own D3_Positions files.
 
-    python data/prepare_h36m.py DOWNLOAD [DOWNLOAD ...] [--out DIR]
+    python data/prepare_h36m.py DOWNLOAD [DOWNLOAD ...] [--out DIR] [--overwrite]
 
 A DOWNLOAD is an archive Poses_D3_Positions_S1.tgz, ..., a folder of such archives, or a folder into which they were
 extracted (S1/MyPoseFeatures/D3_Positions/*.cdf). Archives are read as they are. cdflib is needed: pip install cdflib.
 Whatever subjects are there are converted, and a line says what is not. A run that was interrupted goes on where it was.
+Files that are there are not replaced by ones that lack sequences of theirs, unless --overwrite is given.
 
 3D is the world position of the 32 joints, in metres. 2D ground truth is its projection by the four cameras, lens
 distortion and all. Names of actions and what is left out are as in VideoPose3D's files, so that 2D detections made for
 those fit: TakingPhoto is Photo, WalkingDog is WalkDog, and S11 Directions, whose video is damaged, is absent.
 """
 
-import argparse
 import re
 import sys
 import tarfile
@@ -31,12 +31,14 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules besid
 
 from common.camera import Camera, load_cameras, world_to_image  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
-from common.errors import DataError, UsageError, exit_code  # noqa: E402
+from common.errors import DataError, OneLineParser, UsageError, exit_code  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array, check_size, layout_metadata  # noqa: E402
-from common.preparation import SequenceCache  # noqa: E402
+from common.preparation import GOES_ON, SequenceCache, check_nothing_is_lost  # noqa: E402
 
 H36M = DATASETS["h36m"]
+CONVERSION = 1
+"""One more whenever convert makes something else of the same files."""
 SUBJECTS = H36M.subjects_train + H36M.subjects_test
 # fmt: off
 CLASSES = (
@@ -178,15 +180,21 @@ def convert(recording: Recording, cameras: list[Camera]) -> dict:
     return {"world": world, "views": views, "inside": inside}
 
 
-def prepare(downloads: list[Path], out: Path) -> None:
+def prepare(downloads: list[Path], out: Path, overwrite: bool = False) -> None:
     """Convert what the downloads hold and write the two files into `out`; prints what was done and what is missing.
 
     Raises:
         UsageError: a download is not there.
-        DataError: there is nothing in them, or a file is damaged or odd.
+        DataError: there is nothing in them, a file is damaged or odd, or sequences of an old file would be lost.
     """
+    path_3d, path_2d = out / "data_3d_h36m.npz", out / "data_2d_h36m_gt.npz"
+    if not overwrite and (path_3d.exists() or path_2d.exists()):
+        names = {f"{recording.subject} {recording.action}" for recording in find_recordings(downloads)}
+        if names:
+            check_nothing_is_lost(path_3d, "positions_3d", 2, names)
+            check_nothing_is_lost(path_2d, "positions_2d", 2, names)
     cameras = load_cameras(H36M.camera_file)
-    cache = SequenceCache(out / "prepare_h36m.cache", {})
+    cache = SequenceCache(out / "prepare_h36m.cache", CONVERSION, {})
     found: dict[str, dict[str, dict]] = {subject: {} for subject in SUBJECTS}
     expected = len(SUBJECTS) * len(CLASSES) * FILES_A_CLASS - len(DAMAGED)
     with tqdm(total=expected, unit="sequence", desc="Human3.6M", disable=None) as bar:
@@ -216,7 +224,6 @@ def prepare(downloads: list[Path], out: Path) -> None:
         print(f"{subject}: {len(actions)} sequences, {frames} frames; {inside:.2%} of the joints are inside the images")
     positions_3d = {s: {action: sequence["world"] for action, sequence in found[s].items()} for s in found}
     positions_2d = {s: {action: sequence["views"] for action, sequence in found[s].items()} for s in found}
-    path_3d, path_2d = out / "data_3d_h36m.npz", out / "data_2d_h36m_gt.npz"
     write_npz(path_3d, positions_3d=positions_3d)
     write_npz(path_2d, positions_2d=positions_2d, metadata=layout_metadata(H36M.skeleton))
     print(f"wrote {path_3d} and {path_2d}: {', '.join(found)}")
@@ -236,14 +243,19 @@ def _missing(found: dict[str, dict]) -> Iterator[str]:
                 yield f"{subject} {name}, {wanted - counts[name]} of {wanted} files"
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description="Make the Human3.6M files from D3_Positions as downloaded.")
+def run(argv) -> None:
+    parser = OneLineParser(description="Make the Human3.6M files from D3_Positions as downloaded.")
     parser.add_argument(
         "downloads", metavar="DOWNLOAD", nargs="+", help="archives, or a folder of them or of S1 ... S11"
     )
     parser.add_argument("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files even if sequences of them are lost")
     options = parser.parse_args(argv)
-    return exit_code(lambda: prepare(list(map(Path, options.downloads)), Path(options.out)))
+    prepare(list(map(Path, options.downloads)), Path(options.out), options.overwrite)
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv), after_interrupt=GOES_ON)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Make data_3d_humaneva15.npz and data_2d_humaneva15_gt.npz from HumanEva-I, converted by its MATLAB code.
 
-    python data/prepare_humaneva.py CONVERTED [--out DIR]
+    python data/prepare_humaneva.py CONVERTED [--out DIR] [--overwrite]
 
 HumanEva's release has marker positions; the joints are worked out by MATLAB classes that come with it, in MATLAB alone.
 CONVERTED is the folder converted_15j that VideoPose3D's ConvertHumanEva.m makes with them (data/README.md has the
@@ -8,9 +8,10 @@ steps): Train/S1/Walking_1.mat, ..., each with poses_3d (N, 15, 3), world, mm, a
 
 Frames where motion capture failed are not numbers there. A sequence is cut at them into pieces, "Walking 1 chunk0",
 "Walking 1 chunk2", ...; the numbers left out are the pieces that failed, as in VideoPose3D's files.
+
+Files that are there are not replaced by ones that lack sequences of theirs, unless --overwrite is given.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -23,10 +24,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules beside the script only
 
 from common.datasets import DATASETS  # noqa: E402
-from common.errors import DataError, UsageError, exit_code  # noqa: E402
+from common.downloads import folder_meant  # noqa: E402
+from common.errors import DataError, OneLineParser, UsageError, exit_code  # noqa: E402
 from common.mat_files import read_mat  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array, check_size, layout_metadata  # noqa: E402
+from common.preparation import check_nothing_is_lost  # noqa: E402
 
 HUMANEVA = DATASETS["humaneva15"]
 NUM_CAMERAS = 3
@@ -70,19 +73,19 @@ def pieces(poses_3d: np.ndarray, poses_2d: np.ndarray) -> Iterator[tuple[int, sl
             yield number, slice(first, end)
 
 
-def prepare(converted: Path, out: Path) -> None:
+def prepare(converted: Path, out: Path, overwrite: bool = False) -> None:
     """Convert what is there and write the two files into `out`; prints what was done and what is missing.
 
     Raises:
         UsageError: there is no such folder.
-        DataError: there is nothing in it, or a file is damaged or odd.
+        DataError: there is nothing in it, a file is damaged or odd, or sequences of an old file would be lost.
     """
     if not converted.is_dir():
         raise UsageError(f"{converted} is no folder; give the converted_15j that holds Train and Validate")
     positions_3d, positions_2d = {}, {}
     wanted = [(subject, action) for subject, actions in FRAMES.items() for action in actions]
     for subject, action in tqdm(wanted, unit="sequence", desc="HumanEva", disable=None, leave=False):
-        path = converted / subject / f"{action.replace(' ', '_')}.mat"
+        path = converted / _file(subject, action)
         if not path.is_file():
             tqdm.write(f"missing, left out: {subject}/{path.name}")
             continue
@@ -94,22 +97,37 @@ def prepare(converted: Path, out: Path) -> None:
             positions_3d.setdefault(subject, {})[name] = metres
             positions_2d.setdefault(subject, {})[name] = list(poses_2d[:, frames].astype(np.float32))
     if not positions_3d:
-        raise DataError(f"no Train/S1/Walking_1.mat or the like in {converted}; data/README.md says how to make them")
+        meant = folder_meant(converted, lambda folder: any((folder / _file(*names)).is_file() for names in wanted))
+        remedy = f"{meant} has: give that" if meant else "data/README.md says how to make them"
+        raise DataError(f"no Train/S1/Walking_1.mat or the like in {converted}; {remedy}")
+    path_3d, path_2d = out / "data_3d_humaneva15.npz", out / "data_2d_humaneva15_gt.npz"
+    if not overwrite:
+        names = {f"{subject} {action}" for subject, actions in positions_3d.items() for action in actions}
+        check_nothing_is_lost(path_3d, "positions_3d", 2, names)
+        check_nothing_is_lost(path_2d, "positions_2d", 2, names)
     for subject, actions in positions_3d.items():
         frames = sum(map(len, actions.values()))
         print(f"{subject}: {frames} of {sum(FRAMES[subject].values())} frames, in {len(actions)} pieces")
-    path_3d, path_2d = out / "data_3d_humaneva15.npz", out / "data_2d_humaneva15_gt.npz"
     write_npz(path_3d, positions_3d=positions_3d)
     write_npz(path_2d, positions_2d=positions_2d, metadata=layout_metadata(HUMANEVA.skeleton))
     print(f"wrote {path_3d} and {path_2d}: {', '.join(positions_3d)}")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description="Make the HumanEva files from what ConvertHumanEva.m made.")
+def _file(subject: str, action: str) -> str:
+    return f"{subject}/{action.replace(' ', '_')}.mat"
+
+
+def run(argv) -> None:
+    parser = OneLineParser(description="Make the HumanEva files from what ConvertHumanEva.m made.")
     parser.add_argument("converted", metavar="CONVERTED", help="the folder converted_15j, of Train and Validate")
     parser.add_argument("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
+    parser.add_argument("--overwrite", action="store_true", help="replace files even if sequences of them are lost")
     options = parser.parse_args(argv)
-    return exit_code(lambda: prepare(Path(options.converted), Path(options.out)))
+    prepare(Path(options.converted), Path(options.out), options.overwrite)
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

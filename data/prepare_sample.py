@@ -17,7 +17,6 @@ Coordinates. The clips are in metres, y up, and a person faces +x with the right
 metres, z up, floor at z = 0, at 50 frames a second; 2D is in pixels, distorted, as Human3.6M's cameras would see it.
 """
 
-import argparse
 import importlib.util
 import json
 import sys
@@ -33,7 +32,7 @@ sys.path.insert(0, str(ROOT))  # run as a script, Python looks for modules besid
 
 from common.camera import Camera, load_cameras, world_to_image  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
-from common.errors import DataError  # noqa: E402
+from common.errors import DataError, OneLineParser, exit_code  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import layout_metadata  # noqa: E402
 from common.skeleton import H36M  # noqa: E402
@@ -364,20 +363,19 @@ def write_sample(clips: Path, out: Path) -> tuple[dict, dict]:
     return positions_3d, positions_2d
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description="Make the sample data from the DeepMimic clips in pybullet.")
+def run(argv) -> None:
+    parser = OneLineParser(description="Make the sample data from the DeepMimic clips in pybullet.")
     parser.add_argument("--clips", metavar="DIR", help="folder of humanoid3d_*.txt (default: the installed pybullet's)")
     parser.add_argument("--out", metavar="DIR", default=str(ROOT / "data"), help="where to write (default: data)")
     options = parser.parse_args(argv)
-    try:
-        positions_3d, _ = write_sample(find_clips(options.clips), Path(options.out))
-    except DataError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    positions_3d, _ = write_sample(find_clips(options.clips), Path(options.out))
     for action, train in positions_3d[TRAIN_SUBJECT].items():
         test = positions_3d[TEST_SUBJECT][action]
         print(f"{action:<14} {TRAIN_SUBJECT} {len(train):4d} frames   {TEST_SUBJECT} {len(test):4d} frames")
-    return 0
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

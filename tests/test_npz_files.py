@@ -5,6 +5,7 @@ pickletools tells what each letter means.
 """
 
 import builtins
+import errno
 import importlib
 import io
 import os
@@ -294,6 +295,20 @@ def test_write_refuses_what_read_would(old_file, member, named):
         write_npz(old_file, data=member)
     assert_one_line(str(caught.value), old_file)
     assert read_npz(old_file) == {"data": np.array("old")}
+
+
+def test_only_a_full_disk_asks_for_space(old_file, monkeypatch):
+    with pytest.raises(DataError, match=r"is a file, not a directory\); give a folder") as caught:
+        write_npz(old_file / "below" / "b.npz", data=1)
+    assert f"{old_file} is a file" in str(caught.value)
+    assert "space" not in str(caught.value)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="free some space"):
+        write_npz(old_file, data=1)
 
 
 def test_write_to_an_impossible_place(old_file):

@@ -1,6 +1,7 @@
 """MPI-INF-3DHP's preparation, on small files in the data set's two formats and on its real TS5 where that is there."""
 
 import os
+import signal
 
 import h5py
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from scipy.io import savemat
 
 from common.datasets import load_dataset
-from common.mpi_inf_3dhp_dataset import ANNOTATIONS, CALIBRATIONS
-from common.npz_files import read_npz
+from common.mpi_inf_3dhp_annotations import ANNOTATIONS
+from common.mpi_inf_3dhp_dataset import CALIBRATIONS
+from common.npz_files import read_npz, write_npz
 from common.skeleton import MPI_INF_3DHP
 from data import prepare_3dhp as prepare
 from tests.conftest import ROOT
@@ -129,6 +131,19 @@ def test_joint_order_is_the_skeletons():
     assert tuple(names) == MPI_INF_3DHP.joint_names
 
 
+def test_sequences_of_the_release():
+    """Once more as in the data set's mpii_get_sequence_info.m; and all of them last some four minutes."""
+    frames = (
+        "S1 6416 12430, S2 6502 6081, S3 12488 12283, S4 6171 6675, "
+        "S5 12820 12312, S6 6188 6145, S7 6239 6320, S8 6468 6054"
+    )
+    subjects = [line.split() for line in frames.split(", ")]
+    expected = {f"{subject}/Seq{n}": int(count) for subject, *counts in subjects for n, count in enumerate(counts, 1)}
+    assert {name: count for name, (count, _) in prepare.SEQUENCES.items()} == expected
+    assert all(240 < count / fps < 270 for count, fps in prepare.SEQUENCES.values())
+    assert {fps for _, fps in prepare.SEQUENCES.values()} == {25, 50}
+
+
 @pytest.mark.parametrize("save", [save_version_5, save_version_73])
 @pytest.mark.parametrize("annotation", ANNOTATIONS)
 def test_training(run, download, train_file, save, annotation):
@@ -189,9 +204,19 @@ def test_residual_against_the_calibration_and_against_a_fit(run, download):
     assert "annot3 lands 3.00 px from annot2 on average (3.00 in camera" in out
     assert "3.00 at most (camera.calibration)" in out
     assert "far off" not in out
-    save_calibration(path.with_name("camera.calibration"), CENTRE + np.array([0, 40]))
+
+
+@pytest.mark.parametrize(("shift", "far"), [(4.9, False), (5.1, True)])
+def test_past_five_pixels_a_sequence_is_said_to_be_far_off(run, download, shift, far):
+    path = save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays(shift=shift))
+    save_calibration(path.with_name("camera.calibration"))
+    arrays = sequence_arrays()
+    arrays["annot2"][1] += shift
+    arrays["annot2"][1, ..., arrays["valid_frame"][0] == 0] += 90  # frames that do not count
+    save_version_73(download / "TS1" / "annot_data.mat", arrays)
     _, out, _ = run()
-    assert "S1/Seq1: that is far off" in out
+    assert ("S1/Seq1: that is far off" in out) == far
+    assert ("TS1: that is far off" in out) == far
 
 
 def test_fit_finds_the_camera():
@@ -379,11 +404,17 @@ def test_odd_training_files(run, download, train_file, save, spoil, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("annot2", np.zeros((2, 16, 1, 9)), "annot2 has shape (9, 16, 2); expected (N, 17, 2) pixels"),
-        ("annot3", np.zeros((3, 17, 9)), "annot3 has shape (3, 17, 9); expected (N, 17, 3) mm"),
-        ("valid_frame", np.ones((1, 8)), "expected one number for all"),
+        ("annot2", np.zeros((2, 16, 1, 9)), "annot2 has shape (2, 16, 1, 9); expected (2, 17, 1, frames)"),
+        ("annot3", np.zeros((3, 17, 2, 9)), "annot3 has shape (3, 17, 2, 9); expected (3, 17, 1, frames)"),
+        ("annot3", np.full((3, 17, 1, 9), np.nan), "annot3 has numbers that are not finite"),
+        ("annot3", np.full((3, 17, 1, 9), 1e300), "annot3 is not a finite number in frame 0"),
+        ("valid_frame", np.ones((1, 8)), "valid_frame has 8 frames; expected 9, as annot3 has"),
         ("valid_frame", np.full((1, 9), 2.0), "valid_frame has values other than 0 and 1"),
-        ("activity_annotation", np.zeros((1, 9)), "activity_annotation has values other than 1 to 7"),
+        (
+            "activity_annotation",
+            np.zeros((1, 9)),
+            "has values other than 1 to 7 in 6 valid frames, 1 the first",
+        ),
         ("annot3", np.full((3, 17, 1, 9), -1.0), "no joint ahead of the camera"),
     ],
 )
@@ -394,6 +425,30 @@ def test_odd_test_files(run, download, test_file, name, value, message):
     assert message in err
     assert err.count("\n") == 1
     assert not test_file.exists()
+
+
+def test_what_a_frame_that_does_not_count_does_is_of_no_matter(run, download, test_file):
+    """Activity 0, and a number that is none, in frames 0 and 3, which are not valid."""
+    arrays = sequence_arrays()
+    arrays["activity_annotation"][0, [0, 3]] = 0, np.nan
+    save_version_73(download / "TS1" / "annot_data.mat", arrays)
+    code, _, err = run()
+    assert code == 0, err
+    np.testing.assert_array_equal(read_npz(test_file)["data"]["TS1"]["activity"], [0, 2, 3, 0, 5, 6, 7, 1, 2])
+
+
+def test_axes_of_size_1_may_be_missing(run, download, test_file):
+    arrays = sequence_arrays()
+    shapes = {**arrays, "annot2": arrays["annot2"][:, :, 0], "annot3": np.moveaxis(arrays["annot3"], 3, 2)}
+    save_version_5(download / "TS1" / "annot_data.mat", shapes)
+    save_version_5(download / "TS2" / "annot_data.mat", {name: value[..., :1] for name, value in arrays.items()})
+    code, _, err = run()
+    assert code == 0, err
+    data = read_npz(test_file)["data"]
+    for name, num_frames in (("TS1", 9), ("TS2", 1)):
+        expected = arrays["annot3"][:, :, 0, :num_frames].transpose(2, 1, 0)
+        np.testing.assert_allclose(data[name]["data_3d"], expected, rtol=1e-6)
+    np.testing.assert_allclose(data["TS1"]["data_2d"], arrays["annot2"][:, :, 0].transpose(2, 1, 0), rtol=1e-6)
 
 
 @pytest.mark.parametrize("save", [save_version_5, save_version_73])
@@ -424,3 +479,132 @@ def test_nothing_there(run, download, tmp_path):
     assert (code, err.count("\n")) == (1, 1)
     assert "no S*/Seq*/annot.mat and no TS*/annot_data.mat" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", ["dl/S1", "dl/S1/Seq1", "dl/TS1", ".", "..", "dl/empty"])
+def test_a_folder_above_or_below_the_download(tmp_path, outcome, given):
+    download = tmp_path / "around" / "dl"
+    save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays())
+    save_version_73(download / "TS1" / "annot_data.mat", sequence_arrays())
+    (download / "empty").mkdir()
+    code, _, err = outcome(prepare.main, [str(tmp_path / "around" / given), "--out", str(tmp_path / "out")])
+    assert (code, err.count("\n")) == (1, 1)
+    assert "no S*/Seq*/annot.mat and no TS*/annot_data.mat in" in err
+    assert f"{download} would have some: give that" in err.replace("around/../", "")
+
+
+def test_the_other_half_of_the_download_is_named(run, download):
+    """Beside the folder that get_testset.sh makes, which is looked into, lies a folder of the training set."""
+    save_version_73(download / "mpi_inf_3dhp_test_set" / "TS1" / "annot_data.mat", sequence_arrays())
+    save_version_5(download / "mpi_inf_3dhp" / "S1" / "Seq1" / "annot.mat", training_arrays())
+    code, out, err = run()
+    assert code == 0, err
+    assert f"{download / 'mpi_inf_3dhp'} would have some: give that, too\n" in out
+
+
+def test_less_does_not_replace_more(run, download, train_file, test_file):
+    """S1 and S2, then S1 alone; a sequence more; the test set alone."""
+    for name in ("S1/Seq1", "S2/Seq1"):
+        save_version_5(download / name / "annot.mat", training_arrays())
+    save_version_73(download / "TS1" / "annot_data.mat", sequence_arrays())
+    assert run()[0] == 0
+    before = train_file.read_bytes()
+
+    second = download / "S2" / "Seq1" / "annot.mat"
+    second.rename(download / "away")
+    code, _, err = run()
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{train_file} is there and has S2 Seq1, which would be lost; give" in err
+    assert "--overwrite" in err
+    assert train_file.read_bytes() == before
+
+    (download / "away").rename(second)
+    save_version_5(download / "S2" / "Seq2" / "annot.mat", training_arrays())
+    assert run()[0] == 0, "a sequence more is no loss"
+    assert list(read_npz(train_file)["data"]) == ["S1 Seq1", "S2 Seq1", "S2 Seq2"]
+
+    second.unlink()
+    code, _, err = run("--overwrite")
+    assert code == 0, err
+    assert list(read_npz(train_file)["data"]) == ["S1 Seq1", "S2 Seq2"]
+
+    before = train_file.read_bytes()
+    for path in download.glob("S*/Seq*/annot.mat"):
+        path.unlink()
+    code, out, err = run()
+    assert code == 0, err
+    assert f"kept as it was, for there is nothing to put into it: {train_file}\n" in out
+    assert train_file.read_bytes() == before
+    assert f"wrote {test_file}: TS1" in out
+
+
+def test_lost_test_sequences_are_refused_too(run, download, test_file):
+    for name in ("TS1", "TS6"):
+        save_version_73(download / name / "annot_data.mat", sequence_arrays(name))
+    assert run()[0] == 0
+    (download / "TS1" / "annot_data.mat").unlink()
+    code, _, err = run()
+    assert code == 1
+    assert f"{test_file} is there and has TS1, which would be lost" in err
+
+
+@pytest.mark.parametrize("content", [b"not an npz file", None])
+def test_a_file_that_cannot_be_read_is_not_replaced(run, download, train_file, content):
+    save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays())
+    write_npz(train_file, data=np.ones(3))
+    if content:
+        train_file.write_bytes(content)
+    before = train_file.read_bytes()
+    code, _, err = run()
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{train_file} is there and would be replaced" in err
+    assert train_file.read_bytes() == before
+    assert run("--overwrite")[0] == 0
+
+
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(run, download, train_file, monkeypatch):
+    for name in ("Seq1", "Seq2"):
+        save_version_5(download / "S1" / name / "annot.mat", training_arrays())
+    convert, calls = prepare.convert_training, []
+
+    def interrupted(path, sequence, annotation):
+        calls.append(sequence)
+        if sequence == "S1/Seq2":
+            signal.raise_signal(signal.SIGINT)
+        return convert(path, sequence, annotation)
+
+    monkeypatch.setattr(prepare, "convert_training", interrupted)
+    code, _, err = run()
+    assert code == 130
+    assert err == "interrupted; run it again: it goes on with what is left\n"
+    assert not train_file.exists()
+    monkeypatch.setattr(prepare, "convert_training", lambda *of: calls.append(of[1]) or convert(*of))
+    code, _, err = run()
+    assert code == 0, err
+    assert calls == ["S1/Seq1", "S1/Seq2", "S1/Seq2"]
+    assert list(read_npz(train_file)["data"]) == ["S1 Seq1", "S1 Seq2"]
+
+
+def test_another_conversion_makes_everything_anew(run, download, monkeypatch):
+    done = save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays())
+    damaged = download / "S1" / "Seq2" / "annot.mat"
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"")
+    assert run()[0] == 1
+    before = done.stat()
+    done.write_bytes(bytes(before.st_size))
+    os.utime(done, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert str(damaged) in run()[2], "the first sequence is not read again"
+    monkeypatch.setattr(prepare, "CONVERSION", prepare.CONVERSION + 1)
+    assert str(done) in run()[2]
+
+
+def test_a_file_for_a_folder_is_said_to_be_one(download, tmp_path, outcome):
+    save_version_5(download / "S1" / "Seq1" / "annot.mat", training_arrays())
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    for out in (plain, plain / "below"):
+        code, _, err = outcome(prepare.main, [str(download), "--out", str(out)])
+        assert (code, err.count("\n")) == (1, 1)
+        assert f"{plain} is a file, not a directory" in err
+        assert "space" not in err

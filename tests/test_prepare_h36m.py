@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import tarfile
 
@@ -234,3 +235,65 @@ def test_nothing_there(run, download, out):
     assert (code, err.count("\n")) == (1, 1)
     assert "no D3_Positions/*.cdf" in err
     assert not out.exists()
+
+
+def test_less_does_not_replace_more(run, download, out, outcome):
+    recordings(download, "S1", "Eating", "Walking")
+    recordings(download, "S9", "Walking")
+    assert run()[0] == 0
+    before = [(path, path.read_bytes()) for path in sorted(out.iterdir())]
+    code, _, err = run(download / "S1")
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{out / 'data_3d_h36m.npz'} is there and has S9 Walking, which would be lost; give" in err
+    assert [(path, path.read_bytes()) for path in sorted(out.iterdir())] == before
+
+    (out / "data_3d_h36m.npz").rename(download / "data_3d_h36m.npz")
+    code, _, err = run(download / "S1")
+    assert code == 1
+    assert f"{out / 'data_2d_h36m_gt.npz'} is there and has S9 Walking" in err
+    (download / "data_3d_h36m.npz").rename(out / "data_3d_h36m.npz")
+
+    recordings(download, "S9", "Walking", "Sitting")
+    assert run()[0] == 0, "a sequence more is no loss"
+    assert outcome(prepare.main, [str(download / "S1"), "--out", str(out), "--overwrite"])[0] == 0
+    assert list(read_npz(out / "data_3d_h36m.npz")["positions_3d"]) == ["S1"]
+
+
+def test_what_would_be_lost_is_shown_in_part(run, download, out):
+    recordings(download, "S1", *prepare.CLASSES)
+    assert run()[0] == 0
+    recordings(download / "new", "S5", "Walking")
+    _, _, err = run(download / "new")
+    assert "S1 Directions, S1 Discussion, S1 Eating" in err
+    assert "and 7 more, which would be lost" in err
+
+
+def test_ctrl_c_is_one_line_and_the_next_run_goes_on(run, download, out, monkeypatch):
+    recordings(download, "S1", "Eating", "Walking")
+    convert, calls = prepare.convert, []
+
+    def interrupted(recording, cameras):
+        calls.append(recording.action)
+        if recording.action == "Walking":
+            signal.raise_signal(signal.SIGINT)
+        return convert(recording, cameras)
+
+    monkeypatch.setattr(prepare, "convert", interrupted)
+    assert run() == (130, "", "interrupted; run it again: it goes on with what is left\n")
+    assert not list(out.glob("*.npz"))
+    monkeypatch.setattr(prepare, "convert", lambda *of: calls.append(of[0].action) or convert(*of))
+    assert run()[0] == 0
+    assert calls == ["Eating", "Walking", "Walking"]
+
+
+def test_another_conversion_makes_everything_anew(run, download, monkeypatch):
+    poses = recordings(download, "S1", "Eating", "Walking")
+    done, damaged = (download / "S1/MyPoseFeatures/D3_Positions" / f"{name}.cdf" for name in poses)
+    damaged.write_bytes(b"")
+    assert run()[0] == 1
+    before = done.stat()
+    done.write_bytes(bytes(before.st_size))
+    os.utime(done, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert str(damaged) in run()[2], "the first sequence is not read again"
+    monkeypatch.setattr(prepare, "CONVERSION", prepare.CONVERSION + 1)
+    assert str(done) in run()[2]

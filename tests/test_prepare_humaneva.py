@@ -12,7 +12,7 @@ from tests.conftest import motion
 FRAMES = 30
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def short(monkeypatch):
     """Sequences of 30 frames instead of the data set's 352 and more."""
     for actions in prepare.FRAMES.values():
@@ -21,15 +21,15 @@ def short(monkeypatch):
 
 
 @pytest.fixture
-def converted(tmp_path):
+def converted(tmp_path, short):
     (tmp_path / "converted_15j").mkdir()
     return tmp_path / "converted_15j"
 
 
 @pytest.fixture
 def run(tmp_path, converted, outcome):
-    def run():
-        return outcome(prepare.main, [str(converted), "--out", str(tmp_path / "out")])
+    def run(*options, folder=converted):
+        return outcome(prepare.main, [str(folder), "--out", str(tmp_path / "out"), *options])
 
     return run
 
@@ -44,6 +44,20 @@ def save(converted, subject, action, failed=(), **spoilt):
     path.parent.mkdir(parents=True, exist_ok=True)
     savemat(path, {"poses_3d": poses_3d, "poses_2d": poses_2d, **spoilt})
     return poses_3d, poses_2d
+
+
+def test_frames_of_the_release():
+    """Once more, by subject: the frames of Walking, Jog, ThrowCatch, Gestures and Box."""
+    assert {subject: list(actions.values()) for subject, actions in prepare.FRAMES.items()} == {
+        "Train/S1": [613, 373, 472, 406, 404],
+        "Train/S2": [438, 397, 578, 401, 352],
+        "Train/S3": [491, 441, 534, 569, 509],
+        "Validate/S1": [585, 362, 468, 390, 380],
+        "Validate/S2": [433, 393, 545, 495, 377],
+        "Validate/S3": [443, 396, 488, 528, 507],
+    }
+    names = ["Walking 1", "Jog 1", "ThrowCatch 1", "Gestures 1", "Box 1"]
+    assert all(list(actions) == names for actions in prepare.FRAMES.values())
 
 
 def test_files_that_the_dataset_reads(run, converted, tmp_path):
@@ -90,3 +104,31 @@ def test_nothing_there(run, converted):
     converted.rmdir()
     code, _, err = run()
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("given", ["Train", "Train/S1", ".."])
+def test_a_folder_above_or_below(run, converted, given):
+    save(converted, "Train/S1", "Walking_1")
+    code, _, err = run(folder=converted / given)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "converted_15j has: give that" in err
+
+
+def test_less_does_not_replace_more(run, converted, tmp_path):
+    save(converted, "Train/S1", "Walking_1", failed=[5])
+    save(converted, "Validate/S2", "Box_1")
+    assert run()[0] == 0
+    assert run()[0] == 0, "the same again is no loss"
+    path = tmp_path / "out" / "data_3d_humaneva15.npz"
+    before = path.read_bytes()
+    (converted / "Validate/S2/Box_1.mat").unlink()
+    code, _, err = run()
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{path} is there and has Validate/S2 Box 1 chunk0, which would be lost" in err
+    assert path.read_bytes() == before
+    path.unlink()
+    code, _, err = run()
+    assert code == 1
+    assert "data_2d_humaneva15_gt.npz is there and has Validate/S2 Box 1 chunk0" in err
+    assert run("--overwrite")[0] == 0
+    assert list(read_npz(path)["positions_3d"]) == ["Train/S1"]

@@ -254,6 +254,11 @@ FAULTS = {  # what is wrong, and what Python and Octave say
         "has 5 frames; expected 7",
         "5 valid_frame and 7",
     ),
+    "valid values": (
+        spoil("valid_frame", lambda valid: 2 * valid),
+        "valid_frame has values other than 0 and 1",
+        "valid_frame has values other than 0 and 1",
+    ),
     "truth": (spoil("annot3", lambda poses: poses[:2]), r"shape \(2, 17, 1, 7\)", r"size \[2 17 1 7\]"),
     "two truths": (
         spoil("annot3", lambda poses: np.repeat(poses, 2, axis=2)),
@@ -292,6 +297,27 @@ def test_octave_refuses_the_same(tmp_path, name):
     assert not list(files.out.glob("*"))
 
 
+@pytest.mark.parametrize("given", ["", "mpi_inf_3dhp_test_set"])
+def test_folders_around_the_test_set_are_looked_into(tmp_path, given):
+    files = TestSet(tmp_path, {"TS1": 4}, settings=("P_Agg",)).save()
+    inside = tmp_path / "download" / "mpi_inf_3dhp_test_set" / "mpi_inf_3dhp_test_set"
+    shutil.copytree(files.test_set, inside)
+    files.test_set = tmp_path / "download" / given
+    assert score(files) == 0
+
+
+@pytest.mark.parametrize("given", ["test_set/TS1", "other", "."])
+def test_the_test_sets_folder_is_named(tmp_path, capsys, given):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    files = TestSet(folder, {"TS1": 4}, settings=("P_Agg",)).save()
+    (folder / "test_set" / "other").mkdir()
+    right = files.test_set
+    files.test_set = {"other": right / "other", ".": tmp_path}.get(given, folder / given)
+    assert score(files) == 1
+    assert f"{right} has: give that\n" in capsys.readouterr().err
+
+
 def test_absent_files_and_wrong_options(tmp_path, capsys):
     files = TestSet(tmp_path, {"TS1": 4}).save()
     run, there = str(files.run), str(files.test_set)
@@ -307,7 +333,7 @@ def test_absent_files_and_wrong_options(tmp_path, capsys):
         (["--predictions", there, "--test-set", there], 1, "has no inference_data"),
         (["--predictions", run, "--test-set", run], 1, "has no TS1/annot_data.mat"),
         (["--per-joint-error", str(tmp_path / "no.mat")], 1, "not found"),
-        (["--predictions", run, "--test-set", there, "--out", str(saved)], 1, "cannot be written"),
+        (["--predictions", run, "--test-set", there, "--out", str(saved)], 1, f"{saved} is a file, not a directory"),
     ):
         assert main(argv) == code
         error = capsys.readouterr().err.strip().split("\n")[-1]

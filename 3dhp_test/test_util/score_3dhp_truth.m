@@ -31,6 +31,9 @@ function truth = score_3dhp_truth(test_set, annotation)
             error('%s: %d valid_frame and %d activity_annotation, expected %d as %s has', file, ...
                   numel(data.valid_frame), numel(data.activity_annotation), num_frames, annotation);
         end
+        if ~all(ismember(data.valid_frame(:), [0 1]))
+            error('%s: valid_frame has values other than 0 and 1', file);
+        end
         if ~all(isfinite(poses(:)))
             error('%s: %s has numbers that are not finite', file, annotation);
         end
