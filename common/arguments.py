@@ -21,7 +21,13 @@ def _option(default, *flags: str, group: str, help: str, **argparse_words):
 
 def _names(text: str) -> tuple[str, ...]:
     """ "S1,S5" -> ("S1", "S5")."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _prefixes(text: str) -> tuple[str, ...]:
+    """Like `_names`; all actions, if "*" is one of them."""
+    names = _names(text)
+    return ("*",) if "*" in names else names
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Options:
         "-a",
         "--actions",
         group="data",
-        type=_names,
+        type=_prefixes,
         metavar="LIST",
         help="prefixes of actions or sequences; * is all",
     )
@@ -251,6 +257,16 @@ class Options:
             value = getattr(self, name)
             if value < least:
                 raise UsageError(f"{self.flag(name)} is {value}; expected {least} or more")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected {most} or less")
+        for name in ("keypoints", "data_dir", "checkpoint", "log"):
+            if getattr(self, name) == "":
+                raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
+        if not all(device.strip().isdecimal() for device in self.gpu.split(",")):
+            raise UsageError(f"-gpu is '{self.gpu}'; expected device numbers by commas, such as 0 or 0,1")
+        if self.nolog and "log" in self.given:
+            raise UsageError("--nolog with -l: give one of them")
         if not self.actions or () in (self.subjects_train, self.subjects_test):
             raise UsageError("-a, -str and -ste take names by commas; one of them is empty")
         if "val_subjects" in self.given and not self.val_subjects:
@@ -310,11 +326,19 @@ _LEAST = {
     "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
 }  # fmt: skip
 
+_MOST = {
+    entry.name: {"viz_size": 40, "viz_bitrate": 10**6}.get(entry.name, 2**53)
+    for entry in fields(Options)
+    if entry.type is int
+}
 _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
 _OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile")
-_TRAINING_ALONE = ("val_subjects", "subset", "no_eval", "export_training_curves")
+_TRAINING_ALONE = (
+    "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "checkpoint_frequency", "augmentation",
+    "text_dropout", "log",
+)  # fmt: skip
 """Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 
 H36M_CPN = Options()

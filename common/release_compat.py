@@ -74,7 +74,7 @@ class ReleasePromptEncoder(PromptEncoder):
 
     def forward(self, verbs: Sequence[str]) -> Prompts:
         prompts = super().forward(verbs)
-        if not self.names_the_action:
+        if all(part.text is not None for part in self.parts):  # MPI-INF-3DHP's sentence names no action
             return prompts
         ends = tokenize(list(verbs)).argmax(dim=-1).to(self.device)
         return prompts._replace(text_proj=self.proj(prompts.text_tokens[torch.arange(len(verbs)), ends]))

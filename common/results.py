@@ -4,6 +4,7 @@ Wherever errors are shown it says which settings are oracles, whether the networ
 subjects the checkpoint was chosen: numbers that differ in these are not comparable.
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
                 f"Trained on {checkpoint.annotation}, measured against {evaluation.annotation}: two truths, not "
                 "comparable with numbers of one"
             )
-    if options.text_encoder == "random":
+    if options.text_encoder == "random" and checkpoint.tower is None:
         lines.append("Text tower: random weights (--text-encoder random), not CLIP")
     if options.solver != DDIM or options.eta != 1:
         how = f"{options.solver}, eta {options.eta:g}" if options.solver == DDIM else options.solver
@@ -207,32 +208,40 @@ def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
         path: where it lies.
     """
     asked, description = options.as_data(), DATASETS[options.dataset]
-    its_own = checkpoint.options or {name: asked[name] for name in ("dataset", "keypoints", "subjects_test")}
+    its_own = checkpoint.options or {
+        name: asked[name] for name in ("dataset", "data_dir", "keypoints", "subjects_test")
+    }
     usual = Options().as_data() | its_own | {"num_frames": checkpoint.network.num_frames}
     if usual["dataset"] != options.dataset:
         usual["subjects_test"] = None
     for given in (asked, usual):
         given["subjects_test"] = given["subjects_test"] or list(description.subjects_test)
     other = {name for name in usual if name in asked and asked[name] != usual[name]}
+    is_here = path.resolve().parent == options.folder.resolve()
+    data = Path(options.data_dir).resolve().name
     narrower = {
-        path.stem: path.name != BEST,
+        path.stem if is_here else f"{path.resolve().parent.name}-{path.stem}": not is_here or path.name != BEST,
         "neutral": options.action_prompt == "neutral",
         options.solver: options.solver != DDIM,
         f"eta{options.eta:g}": options.eta != 1,
         options.dataset: "dataset" in other and description.has_truth,
+        data: "dataset" not in other and data != Path(usual["data_dir"]).resolve().name,
         options.keypoints: "keypoints" in other,
         "-".join(asked["subjects_test"] or ["all"]): "subjects_test" in other,
         "-".join(options.actions): "actions" in other,
         f"f{options.num_frames}": "num_frames" in other,
         f"every{options.downsample}": "downsample" in other,
         f"seed{options.seed}": "seed" in other,
+        f"scale{options.scale:g}": "scale" in other,
+        options.precision: options.precision != "32",
         "debug": options.debug,
     }
     stem = [
         f"H{options.num_proposals}_K{options.sampling_timesteps}",
         *(name for name, is_asked in narrower.items() if is_asked),
     ]
-    return re.sub(r"[^\w.-]+", "-", "_".join(stem))[:150]
+    name = re.sub(r"[^\w.-]+", "-", "_".join(stem))
+    return name if len(name) <= 150 else f"{name[:140]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
 def write_results(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> list[Path]:

@@ -68,7 +68,7 @@ def run_within_memory(options: Options) -> None:
         size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
         raise UsageError(
             f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller -b, "
-            "-num_proposals, -sampling_timesteps, -f, -cs or -dep"
+            "-num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"
         ) from None
 
 
@@ -179,8 +179,6 @@ def choose_device(options: Options) -> torch.device:
     name = options.device
     if name is None:
         first = options.gpu.split(",")[0].strip()
-        if not first.isdecimal():
-            raise UsageError(f"-gpu is '{options.gpu}'; expected device numbers by commas, such as 0 or 0,1")
         if not torch.cuda.is_available():
             print("no CUDA device here: running on the CPU")
             return torch.device("cpu")
@@ -242,6 +240,8 @@ def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | Non
         DataError: no weights to be had, or not those that the checkpoint was trained with.
     """
     if checkpoint and checkpoint.tower is not None:
+        if options.clip_weights:
+            raise UsageError(f"--clip-weights with {path}, which holds its own text tower; leave it out")
         from common.release_compat import release_tower
 
         return release_tower(checkpoint, path)
@@ -482,6 +482,9 @@ def check_drawing(options: Options) -> None:
     Raises:
         UsageError, DataError: the picture's name ends in nothing known; the video is no video.
     """
+    for flag, name in (("--viz-output", options.viz_output), ("--viz-export", options.viz_export)):
+        if name is not None and (not name or name.endswith(("/", os.sep)) or Path(name).is_dir()):
+            raise UsageError(f"{flag} is '{name}', no file; name a file in a folder")
     if options.viz_output:
         check_output(options.viz_output)
     if options.viz_video:

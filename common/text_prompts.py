@@ -87,11 +87,6 @@ class PromptEncoder(nn.Module):
         self.norm = nn.LayerNorm(E)
         self.proj = nn.Linear(E, width)
 
-    @property
-    def names_the_action(self) -> bool:
-        """Whether the sentence has a verb; without one every window has the same text."""
-        return any(part.text is None for part in self.parts)
-
     def forward(self, verbs: Sequence[str]) -> Prompts:
         """Encode A texts, one for each verb (`NEUTRAL_VERB`: none).
 

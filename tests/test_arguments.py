@@ -55,6 +55,17 @@ def test_presets_name_options(name):
     parse("--preset", name)
 
 
+@pytest.mark.parametrize("flag", ["-k", "-c", "-l", "--data-dir"])
+def test_empty_names(flag):
+    with pytest.raises(UsageError, match=f"{flag} is empty"):
+        parse(flag, "")
+
+
+def test_lists_hold_a_name_once_and_a_star_is_all():
+    options = parse("-ste", "S9,S11,S9", "-a", "Walk,*")
+    assert (options.subjects_test, options.actions) == (("S9", "S11"), ("*",))
+
+
 def test_every_option_has_help():
     for entry in fields(Options):
         assert not entry.metadata or entry.metadata["help"], entry.name
@@ -98,6 +109,12 @@ def test_options_are_plain_data():
         ("--render --evaluate a --viz-output a.gif --viz-limit 0", "--viz-limit is 0; expected 1 or more, or -1"),
         ("--render --evaluate a --viz-output a.gif --p2", "--p2 would do nothing here: no error is measured"),
         ("-d custom --evaluate a --by-subject", "--by-subject would do nothing"),
+        ("-f 99999999999999999999", "-f is 99999999999999999999; expected 9007199254740992 or less"),
+        ("--evaluate a --render --viz-output a.gif --viz-size 100", "--viz-size is 100; expected 40 or less"),
+        ("--evaluate a --warmup 3 -cf 1 -no-da --text-dropout 0 -l x", "-cf.*-no-da.* would do nothing here"),
+        ("--nolog -l x", "--nolog with -l"),
+        ("-gpu 0,,1", "-gpu is '0,,1'; expected device numbers"),
+        ("-gpu x", "-gpu is 'x'"),
         ("-eta 1.5", "-eta is 1.5; expected 0"),
         ("-eta nan", "-eta is nan"),
         ("-eta 0 --solver dpm..2m", "invalid choice"),

@@ -8,4 +8,7 @@ from benchmarks import preparation
 def test_preparation(capsys):
     assert preparation.main(["--part", "0.001"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [re.fullmatch(r"(\w+), .*: [\d.]+ s, [\d.]+ GiB at most so far", line)[1] for line in lines] == ["3dhp", "h36m"]
+    assert [re.fullmatch(r"(\w+), .*: [\d.]+ s, [\d.]+ GiB at most so far", line)[1] for line in lines] == [
+        "3dhp",
+        "h36m",
+    ]

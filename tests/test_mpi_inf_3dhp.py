@@ -374,7 +374,7 @@ def test_evaluation_of_some_sequences_with_both_protocols(trained, tmp_path, cap
     argv = [*base, "-c", str(tmp_path), "--evaluate", checkpoint, "-ste", "TS1,TS5", "--p2", "-b", "1", "-f", "7"]
     assert main_3dhp.main(argv) == 0
     shown = capsys.readouterr().out
-    found = json.loads((tmp_path / "results_H1_K1_TS1-TS5_f7.json").read_text())
+    found = json.loads((tmp_path / "results_H1_K1_run-best_epoch_1_1_TS1-TS5_f7.json").read_text())
     assert list(found["subjects"]["all"]["sequences"]) == ["TS1", "TS5"]
     assert found["average"].keys() == {"protocol_1", "protocol_2"}
     assert errors_of({"average": {"protocol_1": found["average"]["protocol_2"]}}, "P_Agg") < errors_of(found, "P_Agg")
@@ -398,9 +398,14 @@ def test_each_evaluation_has_scores_of_its_own(trained, tmp_path, capsys):
     assert main_3dhp.main([*argv, "-sampling_timesteps", "3"]) == main_3dhp.main(argv) == 0
     shown = capsys.readouterr().out
     assert shown.count("P-Agg: the mean") == shown.count(MIXED) == 2  # once an evaluation
-    (tmp_path / "scores_H1_K1" / "mpii_3dhp_scores_univ_annot3.json").touch()  # the data was of another truth then
+    (
+        tmp_path / "scores_H1_K1_run-best_epoch_1_1" / "mpii_3dhp_scores_univ_annot3.json"
+    ).touch()  # the data was of another truth then
     assert main_3dhp.main(argv) == 0
-    names = {number: {path.name for path in (tmp_path / f"scores_H1_K{number}").iterdir()} for number in (1, 3)}
+    names = {
+        number: {path.name for path in (tmp_path / f"scores_H1_K{number}_run-best_epoch_1_1").iterdir()}
+        for number in (1, 3)
+    }
     for number, of_run in names.items():
         csvs = {
             f"mpii_3dhp_evaluation_sequencewise_ori_{name}_t{k + 1}.csv" for name in SETTINGS for k in range(number)
@@ -451,11 +456,11 @@ def test_the_evaluation_its_poses_and_octave_give_one_answer(trained, tmp_path):
     assert main_3dhp.main(argv) == 0
     assert score(files) == 0
     num_cells = 2 * 4 * 36 * (4 + 8)
-    assert check_same(files.run / "scores_H2_K2", files.out) == num_cells
+    assert check_same(files.run / "scores_H2_K2_run-best_epoch_1_1", files.out) == num_cells
     if shutil.which("octave-cli"):
         done = score_in_octave(files, tmp_path / "octave")
         assert done.returncode == 0, done.stderr
-        assert check_same(files.run / "scores_H2_K2", tmp_path / "octave") == num_cells
+        assert check_same(files.run / "scores_H2_K2_run-best_epoch_1_1", tmp_path / "octave") == num_cells
 
 
 def test_the_text_is_encoded_once_in_an_evaluation(trained, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -11,7 +12,11 @@ import torch
 
 import main
 import main_gt
+from common.arguments import H36M_GT
+from common.checkpoints import read_checkpoint
 from common.npz_files import read_npz
+from common.results import file_stem
+from common.skeleton import H36M
 from tests.conftest import SMALL, Files
 from tests.test_rendering import write_video
 from tests.test_runs import SUBJECTS, Run, fails
@@ -120,7 +125,7 @@ def test_compiled_is_the_same_number(run, capsys, monkeypatch):
 
 def test_what_does_not_fit_into_memory_is_one_line(run, tmp_path, capsys):
     evaluate = ["--evaluate", "best_epoch_1_1.bin"]
-    for hypotheses in ("2000000000", "200000000000000000"):
+    for hypotheses in ("2000000000", "9000000000000000"):
         fails(capsys, 2, "not enough memory", lambda h=hypotheses: run(*evaluate, "-num_proposals", h))
     wide = Run(run.files, tmp_path / "wide")
     fails(capsys, 2, "not enough memory for .* smaller -b", lambda: wide("-cs", "8000000"))
@@ -180,6 +185,25 @@ def test_films_as_they_were_asked_for(run, tmp_path):
     assert (first[..., 0] > first[..., 1:].max(axis=-1) + 100).mean() > 0.1
 
 
+def test_long_lists_of_actions_do_not_share_a_name(run):
+    path = run.folder / "best_epoch_1_1.bin"
+    checkpoint = read_checkpoint(path, H36M, compat_release=False)
+    names = [f"Action {number} of a very long list" for number in range(9)]
+    stems = {file_stem(replace(H36M_GT, actions=(*names, last)), checkpoint, path) for last in ("Sit", "Walk")}
+    assert len(stems) == 2
+    assert all(len(stem) <= 150 for stem in stems)
+
+
+def test_a_folder_is_no_file_to_draw_into(run, tmp_path, capsys):
+    render = ["--evaluate", "best_epoch_1_1.bin", "--render"]
+    fails(capsys, 2, "--viz-export is .* no file", lambda: run(*render, "--viz-export", f"{tmp_path}/new/"))
+    fails(capsys, 2, "--viz-output is .* no file", lambda: run(*render, "--viz-output", str(tmp_path)))
+
+
+def test_a_name_with_a_line_break_is_one_line(run, capsys):
+    fails(capsys, 1, "not found", lambda: run("--evaluate", "best_epoch_1_1.bin", "-k", "gt\nmore"))
+
+
 def test_a_bad_video_is_found_before_the_sampling(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("common.runs.predict_clip", None)  # a call would be a traceback
     (tmp_path / "text.mp4").write_text("no video")
@@ -190,9 +214,12 @@ def test_a_bad_video_is_found_before_the_sampling(run, tmp_path, capsys, monkeyp
 
 def test_evaluations_that_differ_have_files_of_their_own(run, tmp_path):
     detections = run.files.positions_2d
-    shutil.copytree(run.files.folder, tmp_path / "data")
-    (tmp_path / "data" / "data_2d_h36m_gt.npz").rename(tmp_path / "data" / "data_2d_h36m_other.npz")
-    assert read_npz(tmp_path / "data" / "data_2d_h36m_other.npz")["positions_2d"].keys() == detections.keys()
+    other = tmp_path / run.files.folder.name
+    shutil.copytree(run.files.folder, other)
+    shutil.copytree(run.files.folder, tmp_path / "elsewhere")
+    shutil.copytree(run.folder, tmp_path / "apart")
+    (other / "data_2d_h36m_gt.npz").rename(other / "data_2d_h36m_other.npz")
+    assert read_npz(other / "data_2d_h36m_other.npz")["positions_2d"].keys() == detections.keys()
     evaluate = ["--evaluate", "best_epoch_1_1.bin", "--debug"]
     for stem, argv in (
         ("H1_K1_debug", evaluate),
@@ -201,7 +228,10 @@ def test_evaluations_that_differ_have_files_of_their_own(run, tmp_path):
         ("H1_K1_seed7_debug", [*evaluate, "--seed", "7"]),
         ("H1_K1_neutral_Sitting_f3_every2_debug", [*evaluate, "-a", "Sitting", "-f", "3", "--downsample", "2",
                                                    "--action-prompt", "neutral"]),
-        ("H1_K1_other_debug", [*evaluate, "-k", "other", "--data-dir", str(tmp_path / "data")]),
+        ("H1_K1_other_debug", [*evaluate, "-k", "other", "--data-dir", str(tmp_path / run.files.folder.name)]),
+        ("H1_K1_elsewhere_debug", [*evaluate, "--data-dir", str(tmp_path / "elsewhere")]),
+        ("H1_K1_bf16-mixed_debug", [*evaluate, "--precision", "bf16-mixed"]),
+        ("H1_K1_apart-best_epoch_1_1_debug", ["--evaluate", str(tmp_path / "apart" / "best_epoch_1_1.bin"), "--debug"]),
     ):  # fmt: skip
         before = set(run.folder.glob("*_H1_K1*_debug*"))
         assert run(*argv) == 0

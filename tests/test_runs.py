@@ -296,7 +296,7 @@ def test_compile_and_bf16_run(run):
     assert run("--evaluate", "best_epoch_1_1.bin") == 0
     plain = run.results("H1_K1")["average"]["protocol_1"]["P_Agg"][0]
     assert run("--evaluate", "best_epoch_1_1.bin", "--precision", "bf16-mixed") == 0
-    mixed = run.results("H1_K1")["average"]["protocol_1"]["P_Agg"][0]
+    mixed = run.results("H1_K1_bf16-mixed")["average"]["protocol_1"]["P_Agg"][0]
     assert mixed != plain
     assert mixed == pytest.approx(plain, rel=0.02)
 
