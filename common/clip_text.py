@@ -51,7 +51,10 @@ class TextTower(nn.Module):
         self.source = source
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.positional_embedding = nn.Parameter(torch.zeros(config.context_length, config.width))
-        self.transformer = Transformer(config.width, config.layers, config.heads, act_layer=QuickGELU)
+        # With the batch in the middle the projections are single products; batch_first makes them one a text.
+        self.transformer = Transformer(
+            config.width, config.layers, config.heads, act_layer=QuickGELU, batch_first=False
+        )
         self.ln_final = nn.LayerNorm(config.width)
         causal = torch.full((config.context_length, config.context_length), float("-inf")).triu(1)
         self.register_buffer("causal_mask", causal, persistent=False)
