@@ -17,6 +17,9 @@ from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts
 class DSGDiffu(nn.Module):
     """What is trained, saved and sampled. The frozen text tower is part of it and not of its saved state."""
 
+    denoiser_class = Denoiser
+    prompt_encoder_class = PromptEncoder
+
     def __init__(
         self,
         denoiser: Denoiser,
@@ -51,8 +54,8 @@ class DSGDiffu(nn.Module):
         solver: Solver = PUBLISHED,
     ) -> "DSGDiffu":
         """The network for a skeleton and a sentence, with new weights."""
-        denoiser = Denoiser(config, skeleton, tower.config.width)
-        prompt_encoder = PromptEncoder(parts, tower, config.width, config.dropout)
+        denoiser = cls.denoiser_class(config, skeleton, tower.config.width)
+        prompt_encoder = cls.prompt_encoder_class(parts, tower, config.width, config.dropout)
         return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver)
 
     @property

@@ -26,7 +26,7 @@ from common.model import DSGDiffu
 from common.sampler import PUBLISHED, sample_steps
 from common.skeleton import Skeleton, mirror
 from common.solvers import Solver
-from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, PromptPart, Prompts
+from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, Prompts
 
 
 class ReleaseGraphAttention(GraphAttention):
@@ -83,20 +83,8 @@ class ReleasePromptEncoder(PromptEncoder):
 class ReleaseDSGDiffu(DSGDiffu):
     """The networks above under the same diffusion."""
 
-    @classmethod
-    def build(
-        cls,
-        config: DenoiserConfig,
-        skeleton: Skeleton,
-        parts: Sequence[PromptPart],
-        tower: TextTower,
-        diffusion: GaussianDiffusion,
-        autocast_dtype: torch.dtype | None = None,
-        solver: Solver = PUBLISHED,
-    ) -> "ReleaseDSGDiffu":
-        denoiser = ReleaseDenoiser(config, skeleton, tower.config.width)
-        prompt_encoder = ReleasePromptEncoder(parts, tower, config.width, config.dropout)
-        return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver)
+    denoiser_class = ReleaseDenoiser
+    prompt_encoder_class = ReleasePromptEncoder
 
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
