@@ -58,6 +58,14 @@ def test_actions_downsample_subset_and_validation_subjects(h36m_files):
     assert {clip.num_frames for clip in dataset.train} == {5, 6}
 
 
+def test_a_subset_is_a_stretch_from_the_middle_of_every_clip(h36m_files):
+    h36m_files.save()
+    for whole, part in zip(load(h36m_files).train, load(h36m_files, subset=0.2).train, strict=True):
+        first = {20: 8, 21: 8, 22: 9}[whole.num_frames]
+        for name, array in part.arrays().items():
+            np.testing.assert_array_equal(array, whole.arrays()[name][first : first + 4])
+
+
 def test_the_test_clips_choose_the_epoch_unless_subjects_are_held_out(h36m_files):
     dataset = load(h36m_files.save())
     assert dataset.validation is dataset.test
