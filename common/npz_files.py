@@ -72,15 +72,13 @@ def read_npz(
         with _open_zip(path) as archive:
             return _read_members(path, archive, keys, optional)
     except _RefusedError as error:
-        raise DataError(_one_line(f"{path}: {error.found}; {error.remedy}")) from error
+        raise DataError(f"{path}: {error.found}; {error.remedy}") from error
     except OSError as error:
         reason = error.strerror or _describe(error)
-        raise DataError(
-            _one_line(f"{path}: cannot be read ({reason}); check its permissions, or {_COPY_AGAIN}")
-        ) from error
+        raise DataError(f"{path}: cannot be read ({reason}); check its permissions, or {_COPY_AGAIN}") from error
     except Exception as error:  # a damaged zip makes zipfile raise nearly anything
         found = f"damaged ({_describe(error)}), expected an npz file"
-        raise DataError(_one_line(f"{path}: {found}; {_COPY_AGAIN}")) from error
+        raise DataError(f"{path}: {found}; {_COPY_AGAIN}") from error
 
 
 def write_npz(path: str | os.PathLike, /, **members: object) -> None:
@@ -116,13 +114,13 @@ def write_npz(path: str | os.PathLike, /, **members: object) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except _RefusedError as error:
-        raise DataError(_one_line(f"{path}: not written, {error.found}; {error.remedy}")) from error
+        raise DataError(f"{path}: not written, {error.found}; {error.remedy}") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, a lone surrogate in a member's name
         reason = why_not_written(path, error) if isinstance(error, OSError) else _describe(error)
         remedy = "give a folder and names that can be written"
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             remedy = "free some space or give another folder"
-        raise DataError(_one_line(f"{path}: cannot be written ({reason}); {remedy}")) from error
+        raise DataError(f"{path}: cannot be written ({reason}); {remedy}") from error
 
 
 class _RefusedError(Exception):
@@ -136,10 +134,6 @@ class _RefusedError(Exception):
 
 def _not_plain(found: str) -> _RefusedError:
     return _RefusedError(f"{found}, expected {_EXPECTED}")
-
-
-def _one_line(message: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", message)
 
 
 def _show(text: str) -> str:
