@@ -4,6 +4,9 @@ They are read with weights_only, so that loading one runs no code of the file. T
 checkpoint names it by its fingerprint.
 """
 
+import math
+import warnings
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,6 +25,9 @@ BEST, LAST = "best_epoch_1_1.bin", "last.bin"
 """The names in a run's folder of the best epoch's weights, and of the last epoch with all it takes to go on."""
 _NOT_IN_ALL = ("tower", "annotation")
 """What files of ours lack: every one the tower, older ones the annotation."""
+_MOST_TIMESTEPS = 1_000_000
+"""Of the diffusion: its tables are made for each. The published network has 1000."""
+_MOST_EPOCHS = 10**9
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
         compat_release: whether the user asked for the release's variant.
 
     Raises:
-        DataError: not readable, damaged, of another skeleton, or of the other variant.
+        DataError: not readable, damaged, with weights that are no finite numbers, of another skeleton, or of the other
+            variant.
     """
     content = _load(path)
     if content.get("format") == FORMAT:
@@ -102,8 +109,10 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
 
         checkpoint = read_release_checkpoint(content, path, skeleton)
     else:
-        keys = ", ".join(map(str, list(content)[:5]))
+        keys = ", ".join(str(key)[:40] for key in list(content)[:5])
         raise DataError(f"{path} is no DSGDiffu checkpoint (it has {keys}); name one that main*.py wrote")
+    for tensors in (checkpoint.weights, checkpoint.tower or {}):
+        _check_weights(tensors, path)
     if checkpoint.skeleton.parents != skeleton.parents:
         raise DataError(
             f"{path} was trained on the skeleton '{checkpoint.skeleton.name}' ({checkpoint.skeleton.num_joints} "
@@ -120,7 +129,14 @@ def _load(path: Path) -> dict:
     try:
         with open(path, "rb") as file:
             is_saved = file.read(2) in (b"PK", b"\x80\x02")  # by torch.save, now and before 1.6
-        content = _plain_content(path) if is_saved else None
+        damaged = _damaged_member(path)
+        if damaged:
+            raise DataError(f"{path} is damaged ({damaged[:80]} in it is not as its checksum says); copy it again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tensors, which are refused below
+            content = _plain_content(path) if is_saved else None
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
     except UnpicklingError:
@@ -132,6 +148,18 @@ def _load(path: Path) -> dict:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, no checkpoint; name a file that main*.py wrote")
     return content
+
+
+def _damaged_member(path: Path) -> str | None:
+    """The first part of a zip file that is packed or whose checksum is wrong, as torch.save writes none.
+
+    torch.load looks at neither: it takes what the bytes are, and all the memory that a packed part unpacks to.
+    """
+    if not zipfile.is_zipfile(path):
+        return None  # as old as torch 1.5, or nothing that torch.load will read
+    with zipfile.ZipFile(path) as archive:
+        packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
+        return packed[0] if packed else archive.testzip()
 
 
 def _plain_content(path: Path):
@@ -148,19 +176,68 @@ def _plain_content(path: Path):
 
 
 def _ours(content: dict, path: Path) -> Checkpoint:
-    if content.get("version") != VERSION:
-        raise DataError(f"{path} has version {content.get('version')}; this code reads {VERSION}: update one of them")
+    version = content.get("version")
+    if type(version) is not int or version != VERSION:
+        raise DataError(f"{path} has version {str(version)[:40]}; this code reads {VERSION}: update one of them")
     try:
         values = {entry.name: content[entry.name] for entry in fields(Checkpoint) if entry.name not in _NOT_IN_ALL}
         values["annotation"] = content.get("annotation", "")
         values["network"] = _built(DenoiserConfig, values["network"])
         values["skeleton"] = _built(Skeleton, {name: _tuple(value) for name, value in values["skeleton"].items()})
         values["prompt_parts"] = tuple(_built(PromptPart, part) for part in values["prompt_parts"])
-        if not all(isinstance(tensor, Tensor) for tensor in values["weights"].values()):
-            raise TypeError("weights that are no tensors")
-        return _built(Checkpoint, values)
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        checkpoint = _built(Checkpoint, values)
+        if not 1 <= checkpoint.num_timesteps <= _MOST_TIMESTEPS:
+            raise ValueError(f"num_timesteps is not from 1 to {_MOST_TIMESTEPS}")
+        if checkpoint.scale is not None and not (math.isfinite(checkpoint.scale) and checkpoint.scale > 0):
+            raise ValueError("scale is no number above 0")
+        if not 0 <= checkpoint.epoch <= _MOST_EPOCHS:
+            raise ValueError(f"epoch is not from 0 to {_MOST_EPOCHS}")
+        for name in ("tower_source", "selection", "annotation"):  # they are printed
+            if not values[name].isprintable():
+                raise ValueError(f"{name} is not one line of text")
+        _check_shape(checkpoint.network, checkpoint.weights)
+        return checkpoint
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
         raise DataError(f"{path} lacks a part of a checkpoint ({error}); it may be damaged") from None
+
+
+def _check_shape(network: DenoiserConfig, weights: dict[str, Tensor]) -> None:
+    """What would take the memory for a network is of the weights' size, before the network is built.
+
+    Raises:
+        KeyError, ValueError, AttributeError: it is not.
+    """
+    found = tuple(weights["denoiser.temporal_position"].shape)
+    if found != (1, network.num_frames, network.width) or network.depth > len(weights):
+        raise ValueError(f"weights of another network: {found} for {network}")
+
+
+def _check_weights(weights: dict[str, Tensor], path: Path) -> None:
+    """Named tensors of finite real numbers, as many as the file has: what a network can be given.
+
+    Raises:
+        DataError: they are something else.
+    """
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise DataError(f"{path}: a weight is no tensor with a name; it may be damaged")
+        if not holds_real_numbers(tensor):
+            raise DataError(f"{path}: the weight {name[:80]} is no plain tensor of real numbers; it may be damaged")
+        if not tensor.float().isfinite().all():
+            raise DataError(
+                f"{path}: the weight {name[:80]} has values that are no finite numbers; the training went wrong or the "
+                "file is damaged: take an earlier epoch's"
+            )
+
+
+def holds_real_numbers(tensor: Tensor) -> bool:
+    """Whether it is dense and floating, and has all of its values in memory, none standing for many."""
+    return (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.is_floating_point()
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def _tuple(value):
@@ -175,7 +252,8 @@ def _built(kind: type, values: dict):
     """
     plain = {
         bool: bool, int: int, float: (float, int), str: str, dict: dict,
-        str | None: (str, type(None)), float | None: (float, int, type(None)),
+        str | None: (str, type(None)), float | None: (float, int, type(None)), dict | None: (dict, type(None)),
+        dict[str, Tensor]: dict,
     }  # fmt: skip
     for entry in fields(kind):
         if entry.type in plain and entry.name in values and not isinstance(values[entry.name], plain[entry.type]):

@@ -1,8 +1,7 @@
 """Anyone's 2D poses to clips without truth.
 
 data_2d_custom_<keypoints>.npz: positions_2d -> video -> action -> a list of (N, J, 2), pixels; metadata.video_metadata
--> video -> {w, h, fps}, fps
-being free to leave out. The format is VideoPose3D's (Pavllo et al. 2019).
+-> video -> {w, h, fps}; fps may be left out. The format is VideoPose3D's (Pavllo et al. 2019).
 """
 
 from pathlib import Path
@@ -13,7 +12,7 @@ from common.camera import normalize_screen_coordinates
 from common.clips import Clip
 from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
-from common.pose_files import check_layout, check_pixels, choose_subjects, read_pose_file, subject_tree
+from common.pose_files import check_layout, check_pixels, choose_subjects, is_list, read_pose_file, subject_tree
 
 
 def read_custom(
@@ -52,8 +51,8 @@ def read_custom(
 
 
 def _views(views: object, where: str) -> list:
-    if not isinstance(views, (list, tuple, np.ndarray)) or len(views) == 0:
-        found = "an empty list" if isinstance(views, (list, tuple, np.ndarray)) else type(views).__name__
+    if not is_list(views) or len(views) == 0:
+        found = "an empty list" if is_list(views) else f"a single {type(views).__name__}"
         raise DataError(f"{where} is {found}; expected a list of (N, J, 2) pixels")
     return list(views)
 

@@ -36,6 +36,8 @@ class DenoiserConfig:
             )
         if self.depth < 1:
             raise UsageError(f"-dep is {self.depth}: the network needs at least 1 layer")
+        if not 0 <= self.dropout <= 1:
+            raise UsageError(f"-drop is {self.dropout}: a part from 0 to 1 is left out")
         if self.num_frames < 1:
             raise UsageError(f"-f is {self.num_frames}: a window needs at least 1 frame")
 

@@ -1,17 +1,25 @@
 """The ways a command ends other than well: a user's two kinds of mistake and Ctrl-C, each one line and an exit code."""
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 
 
-class UsageError(Exception):
+class _OneLineError(Exception):
+    """Its message is one line that any terminal can show, whatever the names in it are that a file made up."""
+
+    def __init__(self, message: str):
+        super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", message))
+
+
+class UsageError(_OneLineError):
     """A wrong command line: exit code 2. The message is one line: found, expected, what to do."""
 
     exit_code = 2
 
 
-class DataError(Exception):
+class DataError(_OneLineError):
     """A file that is absent or odd: exit code 1. The message is one line: found, expected, what to do."""
 
     exit_code = 1

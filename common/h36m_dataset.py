@@ -19,6 +19,7 @@ from common.pose_files import (
     check_pixels,
     check_size,
     choose_subjects,
+    is_list,
     read_pose_file,
     subject_tree,
 )
@@ -98,8 +99,8 @@ def check_world(description: DatasetDescription, world: object, where: str) -> n
 
 def check_views(pixels: object, num_views: int, where: str) -> list:
     """One action's 2D, a list over cameras."""
-    if not isinstance(pixels, (list, tuple, np.ndarray)) or len(pixels) != num_views:
-        found = f"{len(pixels)} cameras" if hasattr(pixels, "__len__") else type(pixels).__name__
+    if not is_list(pixels) or len(pixels) != num_views:
+        found = f"{len(pixels)} cameras" if is_list(pixels) else f"a single {type(pixels).__name__}"
         raise DataError(f"{where} has {found}; expected a list over {num_views} cameras")
     return list(pixels)
 

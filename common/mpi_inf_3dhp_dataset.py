@@ -18,7 +18,7 @@ from common.dataset_description import Clips, DatasetDescription, Subjects
 from common.errors import DataError
 from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import ACTIVITIES
-from common.pose_files import check_array, check_size, choose_subjects, read_pose_file
+from common.pose_files import check_array, check_pixels, check_size, choose_subjects, read_pose_file
 
 KEYPOINTS = {"annot3": "ori", "univ_annot3": "univ"}
 """Annotation -> `-k` of the files that data/prepare_3dhp.py makes of it: both have the dataset's own 2D."""
@@ -207,7 +207,7 @@ def _clip(
     **per_frame: np.ndarray | None,
 ) -> Clip:
     J, root = description.skeleton.num_joints, description.skeleton.root
-    pixels = check_array(content["data_2d"], f"{where} data_2d", (-1, J, 2), "pixels")
+    pixels = check_pixels(content["data_2d"], f"{where} data_2d", description.skeleton)
     poses = check_array(content["data_3d"], f"{where} data_3d", (-1, J, 3), "mm")
     if len(pixels) != len(poses):
         raise DataError(f"{where} has {len(pixels)} frames of 2D for {len(poses)} of 3D; expected as many")

@@ -27,9 +27,11 @@ from common.files import why_not_written
 
 # What a file may ask for. A file past a limit is refused before the memory is taken.
 MAX_TOTAL_BYTES = 8 << 30  # all members that are read, unpacked
-MAX_RATIO = 200  # unpacked : size on disk, where the former is past FREE_TOTAL_BYTES (poses pack 1 : 1.2)
-FREE_TOTAL_BYTES = 1 << 30
-MAX_INSTRUCTIONS = 5_000_000  # of all pickles that are read: some 0.5 GB of tiny objects (the field's files: 20 000)
+MAX_RATIO = 30  # unpacked : size on disk, where the former is past FREE_TOTAL_BYTES (poses pack 1 : 1.2)
+FREE_TOTAL_BYTES = 64 << 20
+MAX_INSTRUCTIONS = 5_000_000  # of all pickles that are read: some 1 GB of tiny objects (the field's files: 20 000)
+FREE_INSTRUCTIONS = 200_000
+BYTES_PER_INSTRUCTION = 8  # size on disk : instructions, where the latter are past FREE_INSTRUCTIONS (poses: 1000)
 MAX_DEPTH = 100  # containers inside containers (the field's files: 5)
 _MAX_HEADER_BYTES = 10_000  # numpy's own limit for files that are not trusted
 _CHUNK_BYTES = 1 << 20
@@ -72,15 +74,13 @@ def read_npz(
         with _open_zip(path) as archive:
             return _read_members(path, archive, keys, optional)
     except _RefusedError as error:
-        raise DataError(_one_line(f"{path}: {error.found}; {error.remedy}")) from error
+        raise DataError(f"{path}: {error.found}; {error.remedy}") from error
     except OSError as error:
         reason = error.strerror or _describe(error)
-        raise DataError(
-            _one_line(f"{path}: cannot be read ({reason}); check its permissions, or {_COPY_AGAIN}")
-        ) from error
+        raise DataError(f"{path}: cannot be read ({reason}); check its permissions, or {_COPY_AGAIN}") from error
     except Exception as error:  # a damaged zip makes zipfile raise nearly anything
         found = f"damaged ({_describe(error)}), expected an npz file"
-        raise DataError(_one_line(f"{path}: {found}; {_COPY_AGAIN}")) from error
+        raise DataError(f"{path}: {found}; {_COPY_AGAIN}") from error
 
 
 def write_npz(path: str | os.PathLike, /, **members: object) -> None:
@@ -116,13 +116,13 @@ def write_npz(path: str | os.PathLike, /, **members: object) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except _RefusedError as error:
-        raise DataError(_one_line(f"{path}: not written, {error.found}; {error.remedy}")) from error
+        raise DataError(f"{path}: not written, {error.found}; {error.remedy}") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, a lone surrogate in a member's name
         reason = why_not_written(path, error) if isinstance(error, OSError) else _describe(error)
         remedy = "give a folder and names that can be written"
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             remedy = "free some space or give another folder"
-        raise DataError(_one_line(f"{path}: cannot be written ({reason}); {remedy}")) from error
+        raise DataError(f"{path}: cannot be written ({reason}); {remedy}") from error
 
 
 class _RefusedError(Exception):
@@ -136,10 +136,6 @@ class _RefusedError(Exception):
 
 def _not_plain(found: str) -> _RefusedError:
     return _RefusedError(f"{found}, expected {_EXPECTED}")
-
-
-def _one_line(message: str) -> str:
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", message)
 
 
 def _show(text: str) -> str:
@@ -187,7 +183,8 @@ def _read_members(
             f"and, past {FREE_TOTAL_BYTES}, at most {MAX_RATIO} times the size on disk",
             "split the file or read fewer members",
         )
-    instructions_left = iter(range(MAX_INSTRUCTIONS))
+    most = min(MAX_INSTRUCTIONS, max(FREE_INSTRUCTIONS, size_on_disk // BYTES_PER_INSTRUCTION))
+    instructions_left = iter(range(most))
     return {key: _read_member(archive, infos[key], key, instructions_left) for key in wanted}
 
 
@@ -362,7 +359,7 @@ class _PickleReader:
         stack, memo = self._stack, self._memo
         for opcode, argument, _ in genops(self._stream):
             if next(self._instructions_left, None) is None:
-                raise _not_plain(f"goes past {MAX_INSTRUCTIONS} pickle instructions")
+                raise _not_plain("has more pickle instructions than a file of its size may")
             match opcode.name:
                 case name if name in _PUSHED:
                     stack.append(argument)

@@ -12,6 +12,10 @@ LARGEST_SCREEN = 2.0
 """Screen coordinates are -1 to 1, a little more outside the picture; a person in pixels is larger."""
 LARGEST_POSE = 5.0
 """Metres: no joint is farther from the root. A larger number is another unit."""
+SMALLEST_POSE = 0.05
+"""Metres: some joint is farther from the root in some frame. Less is another unit, or nobody."""
+LARGEST_NUMBERS = {"pixels": 1e6, "metres": 1e3, "mm": 1e6}
+"""By unit: a number beyond is none of that unit; there is no such picture, and nobody is seen a kilometre away."""
 
 
 def read_pose_file(path: Path, keys: list[str], optional: tuple[str, ...] = ()) -> list:
@@ -33,6 +37,8 @@ def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
     """The file's subject -> action -> ... mapping, checked to be one."""
     if not isinstance(tree, dict) or not all(isinstance(actions, dict) for actions in tree.values()):
         raise DataError(f"{path}: {key} is not a dict of subjects, each a dict of actions; make the file anew")
+    if not tree:
+        raise DataError(f"{path}: {key} has no subjects; make the file anew")
     for subject, actions in tree.items():
         if not actions or not all(isinstance(name, str) and name.isprintable() for name in (subject, *actions)):
             raise DataError(
@@ -42,7 +48,7 @@ def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
 
 
 def check_array(array: object, where: str, shape: tuple[int, ...], unit: str, dtype: type = np.float32) -> np.ndarray:
-    """`array` as `dtype`, of the shape asked for (-1: any), all numbers finite.
+    """`array` as `dtype`, of the shape asked for (-1: any), all numbers finite and such as the unit has.
 
     Raises:
         DataError: one line that begins with `where`.
@@ -59,7 +65,16 @@ def check_array(array: object, where: str, shape: tuple[int, ...], unit: str, dt
     if not np.isfinite(array).all():
         frame = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DataError(f"{where} is not a finite number in frame {frame}; mend the file or leave the clip out")
+    largest = float(np.abs(array).max(initial=0))
+    if largest > LARGEST_NUMBERS.get(unit, np.inf):
+        hint = " (is it millimetres?)" if unit == "metres" else ""
+        raise DataError(f"{where} has the number {largest:.3g}; expected {unit}{hint}: mend the file")
     return array
+
+
+def is_list(value: object) -> bool:
+    """Whether it has entries one after another, as a file's list of views has: a list, a tuple or an array of any."""
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def check_pixels(pixels: object, where: str, skeleton: Skeleton) -> np.ndarray:
@@ -89,6 +104,10 @@ def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
         raise DataError(f"{path}: metadata has no keypoints_symmetry; expected layout_name, num_joints and that")
     num_joints = metadata.get("num_joints", skeleton.num_joints)
     layout = metadata.get("layout_name", "unnamed")
+    for name, value, kind in (("num_joints", num_joints, (int, np.integer)), ("layout_name", layout, str)):
+        if not isinstance(value, kind):
+            expected = "text" if kind is str else "a whole number"
+            raise DataError(f"{path}: metadata's {name} is of type {type(value).__name__}; expected {expected}")
     try:
         left, right = metadata["keypoints_symmetry"]
         found = {(int(a), int(b)) for a, b in zip(left, right, strict=True)}
@@ -96,8 +115,8 @@ def check_layout(metadata: object, path: Path, skeleton: Skeleton) -> None:
         raise DataError(f"{path}: keypoints_symmetry is not a pair of lists, left joints and right ones") from None
     if num_joints != skeleton.num_joints or found != set(zip(skeleton.joints_left, skeleton.joints_right, strict=True)):
         raise DataError(
-            f"{path}: 2D joints in the layout '{layout}' ({num_joints} joints); expected the {skeleton.num_joints} "
-            f"joints of '{skeleton.name}' in its order ({skeleton.joint_names[0]} first)"
+            f"{path}: 2D joints in the layout '{layout[:40]}' ({num_joints} joints); expected the "
+            f"{skeleton.num_joints} joints of '{skeleton.name}' in its order ({skeleton.joint_names[0]} first)"
         )
 
 
@@ -113,6 +132,8 @@ def check_size(poses: np.ndarray, where: str, unit: str = "metres", per_metre: i
         raise DataError(
             f"{where} has no joint farther than {largest:.2g} from the root; expected {unit} (is it metres?)"
         )
+    if largest < SMALLEST_POSE * per_metre:
+        raise DataError(f"{where} has no joint farther than {largest:.2g} from the root; expected a person, in {unit}")
 
 
 def choose_subjects(tree: dict[str, dict], subjects: tuple[str, ...], path: Path) -> list[str]:

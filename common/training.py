@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.optim import AdamW
 from tqdm import tqdm
 
 from common.arguments import Options
-from common.checkpoints import BEST, LAST, Checkpoint, write_checkpoint
+from common.checkpoints import BEST, LAST, Checkpoint, holds_real_numbers, write_checkpoint
 from common.clips import Clip
 from common.curves import write_curves
 from common.datasets import Dataset
@@ -72,21 +73,58 @@ class TrainingState:
         if saved is None:
             raise DataError(f"{path} holds weights alone, no optimizer to go on with; resume from {LAST}")
         try:
-            self.optimizer.load_state_dict(saved["optimizer"])
             self.learning_rate, self.best_error = saved["learning_rate"], saved["best_error"]
             self.history, self.epoch = list(saved["history"]), checkpoint.epoch
             self.num_steps = saved["num_steps"]
-            if not isinstance(self.num_steps, int) or not isinstance(self.best_error, float):
-                raise TypeError("num_steps or best_error is no number")
+            if type(self.num_steps) is not int or not 0 <= self.num_steps < 1 << 63:
+                raise ValueError("num_steps is no number of steps")
+            if not isinstance(self.best_error, float) or not self.best_error >= 0:
+                raise ValueError("best_error is no error in mm")
             if not (isinstance(self.learning_rate, float) and 0 <= self.learning_rate < math.inf):
-                raise ValueError(f"the learning rate is {self.learning_rate!r}")
+                raise ValueError("the learning rate is no number that can be")
             for row in self.history:
+                if not all(type(value) in (int, float) and math.isfinite(value) for value in row.values()):
+                    raise ValueError("the history has a row that is not of numbers")
                 log_line(row)
+            load_optimizer(self.optimizer, saved["optimizer"])
             torch.set_rng_state(saved["random_state"])
             if torch.cuda.is_available() and len(saved["cuda_random_states"]) == torch.cuda.device_count():
                 torch.cuda.set_rng_state_all(saved["cuda_random_states"])
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
             raise DataError(f"{path}: its training state does not fit this network ({error})") from None
+
+
+def load_optimizer(optimizer: AdamW, saved: dict) -> None:
+    """Put a file's averages of the gradients into a new optimizer; its settings must be those that the file's had.
+
+    `load_state_dict` alone believes what it is given, and the fused step then reads beyond a tensor that is too small.
+
+    Args:
+        optimizer: of the network that is trained on.
+        saved: the `state_dict` of another one like it.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it is not like it.
+    """
+    (own,), (group,) = optimizer.state_dict()["param_groups"], saved["param_groups"]
+    for name, value in own.items():
+        if name != "lr" and name in group and (type(group[name]) is not type(value) or group[name] != value):
+            raise ValueError(f"the optimizer's {name} is not the same")
+    parameters = dict(zip(own["params"], optimizer.param_groups[0]["params"], strict=True))
+    for number, averages in saved["state"].items():
+        parameter = parameters[number]
+        shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+        if averages.keys() != shapes.keys():
+            raise ValueError(f"the optimizer's weight {number} lacks an average or has one more")
+        for name, shape in shapes.items():
+            average = averages[name]
+            if not isinstance(average, Tensor) or average.shape != shape or not holds_real_numbers(average):
+                raise ValueError(f"the optimizer's {name} of weight {number} is no tensor of its shape")
+            if name != "step" and average.stride() != parameter.stride():
+                raise ValueError(f"the optimizer's {name} of weight {number} lies in memory another way")
+            if not average.isfinite().all() or (name != "exp_avg" and (average < 0).any()):
+                raise ValueError(f"the optimizer's {name} of weight {number} has numbers that cannot be")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": [own]})
 
 
 def train_epoch(

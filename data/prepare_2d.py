@@ -3,7 +3,7 @@
 One video:
 
     python data/prepare_2d.py --input alphapose-results.json --name mine --dataset custom --video street.mp4 \
-        --width 1920 --height 1080
+        --width 1920 --height 1080 --fps 25
 
 Human3.6M, a tree of files or folders DIR/<subject>/<action>/<camera>, e.g. DIR/S9/Walking 1/54138969.json:
 
@@ -13,6 +13,7 @@ data/README.md lists the detectors' formats, the joints that are made, and the l
 """
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ from common.pose_files import layout_metadata, read_pose_file, subject_tree  # n
 from common.skeleton import H36M  # noqa: E402
 
 TARGETS = [name for name, description in DATASETS.items() if description.skeleton is H36M]
-SINGLE_CLIP = ("video", "width", "height", "person", "first_frame", "frames")
+SINGLE_CLIP = ("video", "width", "height", "fps", "person", "first_frame", "frames")
 """Options that are of one clip."""
 
 
@@ -61,7 +62,7 @@ def prepare_video(options: argparse.Namespace, out: Path) -> None:
         out,
         {video: {UNKNOWN_ACTION: [track.points]}},
         {video: {UNKNOWN_ACTION: [track.confidences]}},
-        video_metadata={video: {"w": width, "h": height}},
+        video_metadata={video: {"w": width, "h": height} | ({"fps": options.fps} if options.fps else {})},
     )
     print(f"wrote    {out}; predict with")
     command = f"python main_gt.py -d custom -k {options.name} -c FOLDER --evaluate best_epoch_1_1.bin"
@@ -173,6 +174,8 @@ def prepare(options: argparse.Namespace) -> None:
     for name in ("width", "height", "frames"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise UsageError(f"--{name} is {value}; expected at least 1")
+    if options.fps is not None and not 0 < options.fps < math.inf:
+        raise UsageError(f"--fps is {options.fps}; expected a number above 0")
     description = DATASETS[options.dataset]
     out = Path(options.out) / f"data_2d_{description.name}_{options.name}.npz"
     if out.exists() and not options.overwrite:
@@ -200,6 +203,9 @@ def parser() -> argparse.ArgumentParser:
     add("--video", metavar="NAME", help="the video's name in the file (default: the input's)")
     add("--width", type=int, help="of the image, pixels")
     add("--height", type=int, help="of the image, pixels")
+    add(
+        "--fps", type=float, help="the video's frames a second, with which films are drawn (default: none, drawn at 50)"
+    )
     add("--person", type=_names, default=(), metavar="ID[,ID]", help="whose track (default: largest score x box size)")
     add("--first-frame", type=int, metavar="N", help="the first frame's number in the file (default: the smallest)")
     add("--frames", type=int, metavar="N", help="the video's frames: the last pose is held, or the rest cut off")

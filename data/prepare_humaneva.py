@@ -84,11 +84,16 @@ def prepare(converted: Path, out: Path, overwrite: bool = False) -> None:
         raise UsageError(f"{converted} is no folder; give the converted_15j that holds Train and Validate")
     positions_3d, positions_2d = {}, {}
     wanted = [(subject, action) for subject, actions in FRAMES.items() for action in actions]
-    for subject, action in tqdm(wanted, unit="sequence", desc="HumanEva", disable=None, leave=False):
+    there = [names for names in wanted if (converted / _file(*names)).is_file()]
+    if not there:
+        meant = folder_meant(converted, lambda folder: any((folder / _file(*names)).is_file() for names in wanted))
+        remedy = f"{meant} has: give that" if meant else "data/README.md says how to make them"
+        raise DataError(f"no Train/S1/Walking_1.mat or the like in {converted}; {remedy}")
+    for names in wanted:
+        if names not in there:
+            print(f"missing, left out: {_file(*names)}")
+    for subject, action in tqdm(there, unit="sequence", desc="HumanEva", disable=None, leave=False):
         path = converted / _file(subject, action)
-        if not path.is_file():
-            tqdm.write(f"missing, left out: {subject}/{path.name}")
-            continue
         poses_3d, poses_2d = read_sequence(path, FRAMES[subject][action])
         for number, frames in pieces(poses_3d, poses_2d):
             name = f"{action} chunk{number}"
@@ -97,9 +102,7 @@ def prepare(converted: Path, out: Path, overwrite: bool = False) -> None:
             positions_3d.setdefault(subject, {})[name] = metres
             positions_2d.setdefault(subject, {})[name] = list(poses_2d[:, frames].astype(np.float32))
     if not positions_3d:
-        meant = folder_meant(converted, lambda folder: any((folder / _file(*names)).is_file() for names in wanted))
-        remedy = f"{meant} has: give that" if meant else "data/README.md says how to make them"
-        raise DataError(f"no Train/S1/Walking_1.mat or the like in {converted}; {remedy}")
+        raise DataError(f"{converted}: every frame of its {len(there)} sequences failed; make them anew")
     path_3d, path_2d = out / "data_3d_humaneva15.npz", out / "data_2d_humaneva15_gt.npz"
     if not overwrite:
         names = {f"{subject} {action}" for subject, actions in positions_3d.items() for action in actions}

@@ -58,6 +58,14 @@ def test_actions_downsample_subset_and_validation_subjects(h36m_files):
     assert {clip.num_frames for clip in dataset.train} == {5, 6}
 
 
+def test_a_subset_is_a_stretch_from_the_middle_of_every_clip(h36m_files):
+    h36m_files.save()
+    for whole, part in zip(load(h36m_files).train, load(h36m_files, subset=0.2).train, strict=True):
+        first = {20: 8, 21: 8, 22: 9}[whole.num_frames]
+        for name, array in part.arrays().items():
+            np.testing.assert_array_equal(array, whole.arrays()[name][first : first + 4])
+
+
 def test_the_test_clips_choose_the_epoch_unless_subjects_are_held_out(h36m_files):
     dataset = load(h36m_files.save())
     assert dataset.validation is dataset.test
@@ -138,6 +146,13 @@ def test_normalised_2d_is_not_taken_for_pixels(tmp_path, h36m_files):
         load(h36m_files.save())
 
 
+def test_a_video_without_a_list_of_views(tmp_path):
+    for views, found in ((np.array(5.0), "a single ndarray"), ([], "an empty list"), ("text", "a single str")):
+        write_custom(tmp_path, positions_2d={"street.mp4": {"custom": views}})
+        with pytest.raises(DataError, match=f"street.mp4 custom is {found}; expected a list"):
+            load_dataset("custom", tmp_path, "mine", training=False)
+
+
 def test_a_world_without_cameras_is_a_mistake_of_the_description(h36m_files):
     h36m_files.save()
     without = replace(DATASETS["h36m"], camera_file=None)
@@ -204,6 +219,33 @@ def spoil(files, kind):
     if kind == "no symmetry":
         del files.metadata["keypoints_symmetry"]
         return "no keypoints_symmetry"
+    if kind == "no subjects":
+        files.positions_3d.clear()
+        return "positions_3d has no subjects"
+    if kind == "array as number of joints":
+        files.metadata["num_joints"] = np.arange(17)
+        return "num_joints is of type ndarray; expected a whole number"
+    if kind == "array as layout":
+        files.metadata["layout_name"] = np.eye(17)
+        return "layout_name is of type ndarray; expected text"
+    if kind == "layout of two lines":
+        files.metadata.update(layout_name="a\nb", num_joints=16)
+        return r"layout 'a\?b' \(16 joints\)"
+    if kind == "no list of cameras":
+        views["Sitting"] = np.array(5.0)
+        return "a single ndarray; expected a list over 4 cameras"
+    if kind == "2D far away":
+        views["Sitting"][1] *= 1e9
+        return "Sitting camera 55011271 has the number .*; expected pixels"
+    if kind == "3D far away":
+        world["Sitting"] += np.float32(1e30)
+        return "Sitting has the number 1e[+]30; expected metres"
+    if kind == "2D all zero":
+        views["Sitting"][1] *= 0
+        return "no number above 0; expected pixels"
+    if kind == "3D all zero":
+        world["Sitting"] *= 0
+        return "no joint farther than 0 from the root; expected a person, in metres"
     if kind == "unknown camera":
         files.positions_3d["S77"], files.positions_2d["S77"] = world, views
         return "no camera is known for subject 'S77'"
@@ -215,7 +257,8 @@ def spoil(files, kind):
     [
         "subject missing in 2D", "action missing in 2D", "action missing in 3D", "three cameras", "2D shorter",
         "NaN in 2D", "NaN in 3D", "joints in 2D", "joints in 3D", "millimetres", "no array", "no frames",
-        "COCO layout", "no symmetry", "unknown camera",
+        "COCO layout", "no symmetry", "unknown camera", "no subjects", "array as number of joints", "array as layout",
+        "layout of two lines", "no list of cameras", "2D far away", "3D far away", "2D all zero", "3D all zero",
     ],
 )  # fmt: skip
 def test_odd_files_are_one_clear_line(h36m_files, kind):

@@ -111,8 +111,26 @@ def test_distinct_verbs():
 
 
 def test_a_shorter_window_takes_the_middle_positions(denoiser, skeleton):
+    positions = torch.arange(F, dtype=torch.float32)[:, None].expand(F, 16)
+    with torch.no_grad():
+        denoiser.temporal_position.copy_(positions)
+    for num_frames, first in ((1, 1), (2, 1), (3, 0), (4, 0)):
+        torch.testing.assert_close(denoiser.temporal_positions(num_frames)[0], positions[first : first + num_frames])
     x_2d, x_t, t, prompts = inputs(skeleton)
     assert denoiser(x_2d[:, :1], x_t[:, :, :1], t, prompts).shape == (B, H, 1, skeleton.num_joints, 3)
+
+
+def test_deeper_blocks_are_left_out_more_often_in_training_alone():
+    denoiser = Denoiser(DenoiserConfig(num_frames=F, width=16, depth=5), H36M, text_width=E)
+    rates = [0, 0.025, 0.05, 0.075, 0.1]
+    assert [block.drop_path.drop_prob for block in denoiser.temporal_blocks] == pytest.approx(rates)
+    assert [block.drop_path.drop_prob for block in denoiser.spatial_blocks] == pytest.approx(rates[1:])
+    torch.manual_seed(0)
+    block, x = awaken(denoiser.temporal_blocks[-1]), torch.randn(2000, 1, 1, 16)
+    halves = [block.norm1, block.norm2]
+    unchanged = (block.train()(x) == x).all(dim=-1).float().mean().item()
+    assert 0.1 ** len(halves) / 3 < unchanged < 0.1 ** len(halves) * 3
+    assert not (block.eval()(x) == x).all(dim=-1).any()
 
 
 def test_mirror_twice_is_identity(skeleton):

@@ -26,6 +26,11 @@ INTERRUPTED = (  # what runs, the name of its work, a command line, what helps
 )
 
 
+def test_a_message_is_one_line_whatever_names_a_file_made_up():
+    assert str(DataError("a.npz: layout 'x\ny\x1b[2J\u2028\ud800'; é")) == "a.npz: layout 'x?y?[2J??'; é"
+    assert str(UsageError("a\rb")) == "a?b"
+
+
 def interrupt(*_):
     raise KeyboardInterrupt
 

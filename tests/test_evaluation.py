@@ -1,14 +1,17 @@
 """Hypotheses whose errors are known: every setting finds what it must, and frames are counted as published."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from common.camera import project_to_2d
 from common.clip_text import TextTowerConfig, random_text_tower
 from common.datasets import load_dataset
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.evaluation import Sampling, average, evaluate, predict_clip
+from common.evaluation import Sampling, average, batch_answers, evaluate, predict_clip
 from common.model import DSGDiffu
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
@@ -18,21 +21,21 @@ class Oracle(DSGDiffu):
     """Answers with the truth of the clip it is asked about, each hypothesis with its own offset added."""
 
     def answer(self, clips, offsets):
-        """`offsets`: (H, J, 3), metres."""
-        self.clips, self.offsets = clips, offsets
+        """`offsets`: (H, J, 3), or with a clip's frames (H, N, J, 3); metres."""
+        self.clips, self.offsets = clips, offsets if offsets.ndim == 4 else offsets[:, None]
 
     def sample(self, x_2d, prompts, noise, max_tokens=None):
         K, _, H, F = noise.shape[:4]
         known = {
-            clip.poses_2d[frame].tobytes(): clip.poses_3d[frame]
+            clip.poses_2d[frame].tobytes(): torch.from_numpy(clip.poses_3d[frame])
+            + self.offsets[:, min(frame, self.offsets.shape[1] - 1)]
             for clip in self.clips
             for frame in range(len(clip.root))
         }
-        truth = torch.stack(
-            [torch.stack([torch.from_numpy(known[pose.numpy().tobytes()]) for pose in window]) for window in x_2d]
-        )
-        samples = truth[:, None, None] + self.offsets[None, None, :, None]
-        return samples.expand(-1, K, H, F, -1, -1).clone()
+        samples = torch.stack(
+            [torch.stack([known[pose.numpy().tobytes()] for pose in window], dim=1) for window in x_2d]
+        )  # (B, H, F, J, 3)
+        return samples[:, None].expand(-1, K, H, F, -1, -1).clone()
 
 
 @pytest.fixture
@@ -56,6 +59,32 @@ def test_each_setting_finds_what_it_must(case):
     np.testing.assert_allclose(found["P_Best"], [0.1 * distance * 8 / 17] * 2, rtol=1e-4)
     np.testing.assert_allclose(found["P_Agg"], [distance * (16 * 0.4 / 3 + 0.3 / 3) / 17] * 2, rtol=1e-4)
     np.testing.assert_allclose(found["J_Agg"], 0, atol=1e-2)  # pixels without noise name the right hypothesis
+
+
+def test_p_best_is_chosen_once_for_each_batch_of_windows(case):
+    model, clips = case
+    offsets = torch.zeros(2, clips[0].num_frames, 17, 3)
+    offsets[0, 9:] = 0.2  # the best in the first of the windows 0..8, 9..17, 11..19, the worse in the others
+    offsets[1] = 0.1
+    model.answer(clips[:1], offsets)
+    for batch_windows, expected in ((3, 0.1), (1, (0 + 0.1 + 0.1) / 3)):
+        found = evaluate(model, clips[:1], Sampling(9, 2, 1, batch_windows)).average("")[1]
+        np.testing.assert_allclose(found["P_Best"], expected * 1000 * 3**0.5, rtol=1e-4)
+
+
+def test_j_agg_reprojects_each_frame_from_where_its_root_is(case):
+    clip = case[1][0]
+    root = np.float32([0, 0, 5]) + np.arange(clip.num_frames, dtype=np.float32)[:, None] * np.float32([0.1, 0, 0.05])
+    absolute = torch.from_numpy(clip.poses_3d + root[:, None])[None]
+    x_2d = project_to_2d(absolute, torch.from_numpy(clip.camera.intrinsics)[None])[0].numpy()
+    clip = replace(clip, root=root, poses_2d=x_2d)
+    frames = np.arange(18).reshape(2, 9)
+    truth = torch.from_numpy(clip.poses_3d[frames])
+    walked = torch.from_numpy(
+        (root[frames] - root[frames[:, :1]])[:, :, None]
+    )  # seen right from the first frame's root
+    answers = batch_answers(clip, frames, torch.stack([truth + walked, truth], dim=1)[:, None], p2=False)
+    torch.testing.assert_close(answers[1]["J_Agg"][:, 0], truth)
 
 
 def test_a_similar_pose_has_no_protocol_2_error(case):

@@ -185,7 +185,13 @@ def spoil(files, kind):
         return "S1 Seq2 camera 2 data_3d has no joint farther"
     if kind == "micrometres":
         test["data_3d"] *= 1000
+        return "TS5 data_3d has the number .*e.06; expected mm"
+    if kind == "hundredths of mm":
+        test["data_3d"] *= 100
         return "TS5 data_3d has a joint .* from the root; expected mm$"
+    if kind == "screen coordinates":
+        test["data_2d"] = test["data_2d"] / 2000
+        return "TS5 data_2d has no number above .*; expected pixels"
     if kind == "root-relative":
         test["data_3d"] -= test["data_3d"][:, 14:15]
         return "behind the camera in frame 0; expected camera space, not root-relative"
@@ -203,7 +209,8 @@ def spoil(files, kind):
     [
         "no data_3d", "no valid", "no dict", "unknown sequence", "no sequence in the name", "no list", "no camera",
         "no data_2d in a camera", "joints", "28 joints", "NaN", "lengths", "length of valid", "valid is text",
-        "valid is frame numbers", "activity", "metres", "metres in training", "micrometres", "root-relative",
+        "valid is frame numbers", "activity", "metres", "metres in training", "micrometres", "hundredths of mm",
+        "screen coordinates", "root-relative",
         "annotation", "no frames",
     ],
 )  # fmt: skip

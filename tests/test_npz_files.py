@@ -498,7 +498,7 @@ HOSTILE_KEYS = {
     "dtype": DOUBLES,
     "class": b"cnumpy\nndarray\n",
     "one of many numbers with the same hash": b"\x8a\x0a" + (977 * (2**61 - 1)).to_bytes(10, "little"),
-    "tuple too deep to hash": b")" + b"\x85" * 200_000,
+    "tuple too deep to hash": b")" + b"\x85" * 150_000,
 }
 
 
@@ -594,9 +594,44 @@ def test_instructions_are_counted_over_all_members(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     write_npz(path, **{f"m{index}": [*range(50), None] for index in range(4)})
     assert len(read_npz(path)) == 4
+    more = "more pickle instructions than a file of its size may"
     monkeypatch.setattr(npz_files, "MAX_INSTRUCTIONS", 200)
     assert len(read_npz(path, ["m3"])) == 1
-    assert "past 200 pickle instructions" in refusal(path)
+    assert more in refusal(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(npz_files, "FREE_INSTRUCTIONS", 200)
+    assert path.stat().st_size // npz_files.BYTES_PER_INSTRUCTION < 200
+    assert len(read_npz(path, ["m3"])) == 1
+    assert more in refusal(path)
+    with open(path, "r+b") as stream:  # what is before a zip is of no concern to it
+        content = stream.read()
+        stream.seek(0)
+        stream.write(bytes(10_000) + content)
+    assert len(read_npz(path)) == 4
+
+
+def pickled_zeros(code: bytes, num_bytes: int) -> bytes:
+    return npy(b"\x80\x04" + wrapped(code + num_bytes.to_bytes(8, "little") + bytes(num_bytes)) + b".")
+
+
+SMALL_ON_DISK = {
+    "text": lambda: pickled_zeros(b"\x8d", 70 << 20),
+    "bytes": lambda: pickled_zeros(b"\x8e", 70 << 20),
+    "array": lambda: npy(bytes(70 << 20), "|u1", (70 << 20,)),
+    "tuples": lambda: npy(b"\x80\x04" + wrapped(b"](" + b")\x85\x85" * 1_000_000 + b"e") + b"."),
+    "lists": lambda: npy(b"\x80\x04" + wrapped(b"](" + b"]]a" * 1_000_000 + b"e") + b"."),
+    "dicts": lambda: npy(b"\x80\x04" + wrapped(b"](" + b"}K\x01}s" * 1_000_000 + b"e") + b"."),
+}
+
+
+@pytest.mark.parametrize("member", SMALL_ON_DISK.values(), ids=SMALL_ON_DISK.keys())
+def test_small_files_do_not_take_much_memory(tmp_path, member, bounded_memory):
+    path = tmp_path / "a.npz"
+    tracemalloc.stop()  # the test's own bytes are not what is bounded
+    write_raw(path, data=member())
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    assert re.search("unpacks to|more pickle instructions", refusal(path))
 
 
 @pytest.mark.parametrize("limits", [{"MAX_TOTAL_BYTES": 1 << 20}, {"FREE_TOTAL_BYTES": 1 << 20}])

@@ -338,6 +338,14 @@ def test_the_image_size_comes_from_the_file_or_the_options(tmp_path, capsys):
     assert "joints lie outside 300x200 pixels" in capsys.readouterr().out
 
 
+def test_frames_a_second_are_written_if_they_are_given(tmp_path):
+    for given, written, read in ((["--fps", "29.97"], 29.97, 29.97), ([], None, 50)):
+        assert run(alphapose(tmp_path), tmp_path / "out", "--video", "street.mp4", "--overwrite", *given) == 0
+        metadata = read_npz(tmp_path / "out" / "data_2d_custom_mine.npz")["metadata"]
+        assert metadata["video_metadata"]["street.mp4"].get("fps") == written
+        assert load_dataset("custom", tmp_path / "out", "mine", training=False).test[0].fps == read
+
+
 def test_predicting_from_detections(tmp_path, h36m_files, capsys):
     """The whole way: a network trained on Human3.6M's format predicts for prepared detections."""
     from main_gt import main as main_gt
@@ -563,6 +571,9 @@ def test_npz_frames_of_nan_are_frames_without_a_detection(tmp_path):
         (["--name", "a/b"], "--name is 'a/b'"),
         (["--width", "0"], "--width is 0"),
         (["--frames", "-1"], "--frames is -1"),
+        (["--fps", "0"], "--fps is 0.0; expected a number above 0"),
+        (["--fps", "nan"], "--fps is nan; expected a number above 0"),
+        (["--dataset", "h36m", "--fps", "25"], "--fps is for one video; with -d h36m leave it out"),
         (["--person", "9"], "--person: no '9'"),
         (["--dataset", "h36m", "--person", "1"], "--person is for one video; with -d h36m leave it out"),
     ],

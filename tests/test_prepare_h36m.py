@@ -205,7 +205,8 @@ def test_a_finished_sequence_is_not_read_again(run, download, out):
     [
         (motion(5, 31, 0), "Pose has shape (5, 93); expected (N, 96) mm"),
         (np.full((5, 32, 3), np.nan), "is not a finite number in frame 0"),
-        (motion(5, 32, 0) * 1000, "expected metres"),
+        (motion(5, 32, 0) * 30, "expected metres"),
+        (motion(5, 32, 0) * 1000, "expected mm"),
     ],
 )
 def test_odd_files(run, download, out, poses, message):

@@ -1,5 +1,7 @@
 """HumanEva's preparation, on small files as ConvertHumanEva.m makes them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -98,9 +100,14 @@ def test_odd_files(run, converted, tmp_path, spoilt, message):
 
 
 def test_nothing_there(run, converted):
+    code, out, err = run()
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "no Train/S1/Walking_1.mat" in err
+    save(converted, "Train/S1", "Walking_1", failed=range(FRAMES))
     code, _, err = run()
     assert (code, err.count("\n")) == (1, 1)
-    assert "no Train/S1/Walking_1.mat" in err
+    assert "every frame of its 1 sequences failed" in err
+    shutil.rmtree(converted / "Train")
     converted.rmdir()
     code, _, err = run()
     assert (code, err.count("\n")) == (2, 1)
@@ -109,8 +116,8 @@ def test_nothing_there(run, converted):
 @pytest.mark.parametrize("given", ["Train", "Train/S1", ".."])
 def test_a_folder_above_or_below(run, converted, given):
     save(converted, "Train/S1", "Walking_1")
-    code, _, err = run(folder=converted / given)
-    assert (code, err.count("\n")) == (1, 1)
+    code, out, err = run(folder=converted / given)
+    assert (code, out, err.count("\n")) == (1, "", 1)
     assert "converted_15j has: give that" in err
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -373,6 +374,19 @@ class Evil:
         ("options", None),
         ("scale", "1"),
         ("epoch", "2"),
+        ("epoch", -5),
+        ("num_timesteps", 10**30),
+        ("num_timesteps", 0),
+        ("scale", np.inf),
+        ("version", "1\n2"),
+        ("version", torch.tensor([1, 2])),
+        ("tower_source", "a\nb"),
+        ("tower_fingerprint", "another"),
+        ("network", {"num_frames": 9, "width": 16, "depth": 2, "dropout": 0.0, "a\nb": 1}),
+        ("network", {"num_frames": 9, "width": 8 * 10**5, "depth": 2, "dropout": 0.0}),
+        ("network", {"num_frames": 9, "width": 16, "depth": 10**9, "dropout": 0.0}),
+        ("network", {"num_frames": 9, "width": 16, "depth": 2, "dropout": np.nan}),
+        ("training", 5),
         ("selection", 3),
         ("network", {"num_frames": 9, "width": 12, "depth": 2, "dropout": 0.0}),
         ("network", {"num_frames": 9.5, "width": 16, "depth": 2, "dropout": 0.0}),
@@ -388,6 +402,49 @@ def test_a_checkpoint_with_an_odd_part_is_refused(run, capsys, part, value):
     content = torch.load(run.folder / "last.bin", weights_only=True)
     torch.save({**content, part: value}, run.folder / "odd.bin")
     fails(capsys, 1, "odd.bin", lambda: run("--evaluate", "odd.bin"))
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda weight: weight.fill_(torch.nan), "no finite numbers; .* take an earlier epoch's"),
+        (lambda weight: weight.double().fill_(1e300), "no finite numbers"),
+        (lambda weight: weight.int(), "no plain tensor of real numbers"),
+        (lambda weight: weight.to(torch.complex64), "no plain tensor of real numbers"),
+        (lambda weight: weight.to_sparse(), "no plain tensor of real numbers"),
+        (lambda weight: torch.zeros(1).expand(10**6, 10**6), "no plain tensor of real numbers"),
+        (lambda weight: [1.0, 2.0], "no tensor with a name"),
+    ],
+    ids=["NaN", "beyond float32", "int", "complex", "sparse", "one number for many", "list"],
+)
+def test_odd_weights_are_refused(run, capsys, make, named):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    weights = content["weights"]
+    weights["denoiser.head.1.weight"] = make(weights["denoiser.head.1.weight"])
+    torch.save(content, run.folder / "odd.bin")
+    fails(capsys, 1, f"odd.bin: .*{named}", lambda: run("--evaluate", "odd.bin"))
+
+
+def test_a_weight_without_a_name_is_refused(run, capsys):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    content["weights"][5] = torch.zeros(3)
+    torch.save(content, run.folder / "odd.bin")
+    fails(capsys, 1, "odd.bin: a weight is no tensor with a name", lambda: run("--evaluate", "odd.bin"))
+
+
+def test_a_checkpoint_with_other_bytes_in_its_middle_is_refused(run, capsys):
+    path = run.folder / "last.bin"
+    content = bytearray(path.read_bytes())
+    weight = torch.load(path, weights_only=True)["weights"]["denoiser.embedding.weight"].numpy().tobytes()
+    place = content.index(weight)
+    content[place : place + 64] = bytes(64)
+    (run.folder / "zeros.bin").write_bytes(content)
+    torch.load(run.folder / "zeros.bin", weights_only=True)  # which sees nothing wrong
+    fails(capsys, 1, "zeros.bin is damaged .*checksum says.; copy it again", lambda: run("--evaluate", "zeros.bin"))
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(run.folder / "packed.bin", "w", zipfile.ZIP_DEFLATED) as other:
+        for part in whole.namelist():
+            other.writestr(part, whole.read(part))
+    fails(capsys, 1, "packed.bin is damaged", lambda: run("--evaluate", "packed.bin"))
 
 
 def test_a_checkpoint_runs_no_code(run, tmp_path, capsys):
@@ -499,9 +556,9 @@ def test_a_best_epoch_chosen_on_others_is_not_reported_as_chosen_here(tmp_path, 
 
 
 def broken_off(run, *argv):
-    """Go on from weights that are no numbers: the next epoch ends the run."""
+    """Go on from weights whose answers are no numbers: the next epoch ends the run."""
     content = torch.load(run.folder / "last.bin", weights_only=True)
-    weights = {name: torch.full_like(weight, torch.nan) for name, weight in content["weights"].items()}
+    weights = {name: torch.full_like(weight, 3e38) for name, weight in content["weights"].items()}
     torch.save({**content, "weights": weights}, run.folder / "broken.bin")
     return run("--resume", "broken.bin", "-e", "2", *argv)
 
@@ -514,6 +571,8 @@ def test_a_resume_that_is_refused_changes_nothing(run, tmp_path, capsys):
     content = torch.load(run.folder / "last.bin", weights_only=True)
     for name, value in (
         ("history", [1, 2]), ("history", [{}]), ("learning_rate", "x"), ("best_error", None), ("num_steps", "x"),
+        ("best_error", np.nan), ("num_steps", -100), ("history", [{**content["training"]["history"][0], "lr": np.nan}]),
+        ("optimizer", []), ("optimizer", {"state": {}, "param_groups": []}), ("random_state", torch.zeros(1)),
     ):  # fmt: skip
         odd = {**content, "training": {**content["training"], name: value}}
         torch.save(odd, tmp_path / f"odd_{name}_{len(str(value))}.bin")
@@ -525,6 +584,37 @@ def test_a_resume_that_is_refused_changes_nothing(run, tmp_path, capsys):
     for path in tmp_path.glob("odd_*.bin"):
         fails(capsys, 1, "training state does not fit", lambda path=path: run("--resume", str(path), "-e", "3"))
     assert contents(run.folder) == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda averages, _: averages.update(exp_avg=torch.zeros(1)),
+        lambda averages, _: averages.update(exp_avg_sq=averages["exp_avg_sq"].T),
+        lambda averages, _: averages.update(exp_avg=averages["exp_avg"].T.contiguous().T),
+        lambda averages, _: averages.update(exp_avg=averages["exp_avg"] * torch.nan),
+        lambda averages, _: averages.update(exp_avg_sq=averages["exp_avg_sq"] - 1),
+        lambda averages, _: averages.update(exp_avg=averages["exp_avg"].int()),
+        lambda averages, _: averages.update(step=torch.zeros(5)),
+        lambda averages, _: averages.update(step=3),
+        lambda averages, _: averages.pop("exp_avg"),
+        lambda _, group: group.update(betas="x"),
+        lambda _, group: group.update(weight_decay=-5.0),
+        lambda _, group: group.update(fused=None),
+    ],
+    ids=[
+        "shape", "transposed", "order in memory", "NaN", "negative", "int", "steps", "step", "absent", "betas",
+        "weight decay", "not fused",
+    ],
+)  # fmt: skip
+def test_an_odd_optimizer_is_refused(run, capsys, spoil):
+    """Some of these made the fused step read where there is nothing: the process ended without a word."""
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    optimizer = content["training"]["optimizer"]
+    averages = next(averages for averages in optimizer["state"].values() if averages["exp_avg"].shape == (16, 5))
+    spoil(averages, optimizer["param_groups"][0])
+    torch.save(content, run.folder / "odd.bin")
+    fails(capsys, 1, "odd.bin: its training state does not fit", lambda: run("--resume", "odd.bin", "-e", "3"))
 
 
 def test_only_a_runs_own_files_are_moved_aside(tmp_path):

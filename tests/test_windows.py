@@ -37,12 +37,14 @@ def test_an_epoch_holds_every_window_and_its_mirror_image_once():
     batches = list(windows.epoch(1))
     assert len(batches) == windows.num_batches == 3
     assert windows.num_windows == 8
-    x_2d = torch.cat([batch.x_2d for batch in batches])
+    pairs = [pair for batch in batches for pair in zip(batch.x_2d, batch.x_start, strict=True)]
     assert sorted(verb for batch in batches for verb in batch.verbs) == ["Sitting"] * 2 + ["Walking"] * 6
-    originals = torch.from_numpy(clips[0].poses_2d[window_frames(20, 9, training_starts(20, 9))])
-    for original in originals:
-        for expected in (original, mirror(original, H36M)):
-            assert sum(torch.equal(expected, found) for found in x_2d) == 1
+    for of_clip in clips:
+        frames = window_frames(of_clip.num_frames, 9, training_starts(of_clip.num_frames, 9))
+        for window in frames:
+            pair = torch.from_numpy(of_clip.poses_2d[window]), torch.from_numpy(of_clip.poses_3d[window])
+            for x_2d, x_start in (pair, [mirror(poses, H36M) for poses in pair]):
+                assert sum(torch.equal(x_2d, found) and torch.equal(x_start, its) for found, its in pairs) == 1
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
