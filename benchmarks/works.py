@@ -15,7 +15,7 @@ import torch
 from common.aggregation import nearest_reprojection
 from common.arguments import H36M_GT
 from common.checkpoints import Checkpoint, write_checkpoint
-from common.clip_text import random_text_tower
+from common.clip_text import TextTowerConfig, random_text_tower
 from common.clips import Clip
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
@@ -39,14 +39,15 @@ class Size:
     def __init__(self, device: torch.device, small: bool = False):
         self.device, self.small = device, small
         self.width, self.depth = (16, 2) if small else (512, 8)
+        self.tower = TextTowerConfig(width=32, layers=1, heads=4) if small else TextTowerConfig()
 
     def frames(self, num_frames: int) -> int:
         return min(num_frames, 3) if self.small else num_frames
 
     def model(self, num_frames: int) -> DSGDiffu:
         torch.manual_seed(1)
-        config = DenoiserConfig(num_frames, self.width, self.depth)
-        return DSGDiffu.build(config, H36M, ACTION_PROMPT, random_text_tower(), GaussianDiffusion()).to(self.device)
+        config, tower = DenoiserConfig(num_frames, self.width, self.depth), random_text_tower(config=self.tower)
+        return DSGDiffu.build(config, H36M, ACTION_PROMPT, tower, GaussianDiffusion()).to(self.device)
 
     def poses(self, *shape: int) -> torch.Tensor:
         return 0.3 * torch.randn(*shape, device=self.device)
