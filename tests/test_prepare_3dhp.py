@@ -1,7 +1,6 @@
 """MPI-INF-3DHP's preparation, on small files in the data set's two formats and on its real TS5 where that is there."""
 
 import os
-import signal
 
 import h5py
 import numpy as np
@@ -570,7 +569,7 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(run, download, train_file, 
     def interrupted(path, sequence, annotation):
         calls.append(sequence)
         if sequence == "S1/Seq2":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return convert(path, sequence, annotation)
 
     monkeypatch.setattr(prepare, "convert_training", interrupted)

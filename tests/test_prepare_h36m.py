@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 import sys
 import tarfile
 
@@ -276,7 +275,7 @@ def test_ctrl_c_is_one_line_and_the_next_run_goes_on(run, download, out, monkeyp
     def interrupted(recording, cameras):
         calls.append(recording.action)
         if recording.action == "Walking":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return convert(recording, cameras)
 
     monkeypatch.setattr(prepare, "convert", interrupted)
