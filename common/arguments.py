@@ -260,7 +260,7 @@ class Options:
         for name, most in _MOST.items():
             if getattr(self, name) > most:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected {most} or less")
-        for name in ("keypoints", "data_dir", "checkpoint", "log"):
+        for name in ("keypoints", "data_dir", "checkpoint", "log", "evaluate", "resume", "clip_weights"):
             if getattr(self, name) == "":
                 raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
         if not all(device.strip().isdecimal() for device in self.gpu.split(",")):

@@ -50,7 +50,7 @@ def run_script(argv: Sequence[str] | None, defaults: Options, description: str) 
     """Parse, run, and turn a user's mistake into one line; returns the exit code."""
     return exit_code(
         lambda: run_within_memory(parse_options(argv, defaults, description)),
-        after_interrupt="--resume last.bin goes on after the last whole epoch",
+        after_interrupt="run an evaluation again; a training that has a last.bin goes on with --resume last.bin",
     )
 
 

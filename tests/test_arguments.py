@@ -55,9 +55,10 @@ def test_presets_name_options(name):
     parse("--preset", name)
 
 
-@pytest.mark.parametrize("flag", ["-k", "-c", "-l", "--data-dir"])
+@pytest.mark.parametrize("flag", ["-k", "-c", "-l", "--data-dir", "--evaluate", "--resume", "--clip-weights"])
 def test_empty_names(flag):
-    with pytest.raises(UsageError, match=f"{flag} is empty"):
+    shown = {"--resume": "-r"}.get(flag, flag)
+    with pytest.raises(UsageError, match=f"{shown} is empty"):
         parse(flag, "")
 
 

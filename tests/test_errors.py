@@ -58,7 +58,10 @@ def test_ctrl_c_is_one_line(script, work, argv, helps, outcome, monkeypatch):
 def test_ctrl_c_in_a_run_says_how_to_resume(outcome, monkeypatch):
     monkeypatch.setattr(runs, "run", interrupt)
     code, _, err = outcome(h36m_script.main, [])
-    assert (code, err) == (130, "interrupted; --resume last.bin goes on after the last whole epoch\n")
+    assert (code, err) == (
+        130,
+        "interrupted; run an evaluation again; a training that has a last.bin goes on with --resume last.bin\n",
+    )
 
 
 def test_mistakes_have_their_exit_codes(capsys):
