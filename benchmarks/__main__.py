@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.works import MEMORY, ROOT, WORKS, Size, Work, checkpoint_sizes
+from benchmarks.works import MEMORY, ROOT, WORKS, Size, Work, checkpoint_sizes, peak_rss
 from common.errors import DataError, OneLineParser, exit_code
 from common.files import write_json
 
@@ -76,16 +75,6 @@ def print_peak(name: str, size: Size) -> None:
         print(peak_rss())
 
 
-def peak_rss() -> float:
-    """GiB. Linux's own count, where there is one: getrusage's begins with what the parent process had."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return (
-            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**20
-        )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-
-
 def machine(device: torch.device) -> dict:
     return {
         "processor": platform.processor() or platform.machine(),
@@ -114,12 +103,18 @@ def table(found: dict, old: dict | None) -> str:
 
 
 def read_old(path: Path) -> dict:
+    """An earlier `--out`.
+
+    Raises:
+        DataError: it is none.
+    """
     try:
         old = json.loads(path.read_text())
-        assert all("yardsticks" in numbers for numbers in old["works"].values())
-        assert old["peak memory"].keys() | old["checkpoint"].keys() is not None
-        return old
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
+        return {
+            "works": {name: {"yardsticks": float(numbers["yardsticks"])} for name, numbers in old["works"].items()},
+            **{title: dict(old[title]) for title in ("peak memory", "checkpoint")},
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no result of this command ({type(error).__name__}); make one with --out") from None
 
 

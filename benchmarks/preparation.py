@@ -9,13 +9,13 @@ of 2,600 frames, the mean of the training subjects). Made poses are no motion: o
 import argparse
 import contextlib
 import io
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.works import peak_rss
 from data import prepare_3dhp, prepare_h36m
 from tests.conftest import motion
 from tests.test_prepare_3dhp import save_calibration, save_version_5, training_arrays
@@ -56,8 +56,7 @@ def main(argv=None) -> int:
         ("h36m, a subject", prepare_h36m.main, make_h36m, 2600),
     ):
         seconds = seconds_of(script, make, max(1, round(part * num_frames)))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{name}: {seconds:.1f} s, {peak:.1f} GiB at most so far")
+        print(f"{name}: {seconds:.1f} s, {peak_rss():.1f} GiB at most so far")
     return 0
 
 

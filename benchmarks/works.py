@@ -1,8 +1,9 @@
 """The pieces of work that `python -m benchmarks` times: random inputs of fixed sizes, the published width and depth.
 
-Each factory makes its work ready and returns what is to be timed. Sizes are those of docs/PERFORMANCE.md.
+Each factory makes its work ready and returns what is to be timed.
 """
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -195,3 +196,13 @@ WORKS: dict[str, Callable[[Size], Work]] = {
 }
 MEMORY = ("training step, f=27, 4 windows", "training step, f=243, 1 window", "evaluation, f=27, 4 windows, H=5, K=2")
 """Works whose peak memory is measured, each in a process of its own."""
+
+
+def peak_rss() -> float:
+    """GiB. Linux's own count, where there is one: getrusage's begins with what the parent process had."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 2**20
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)

@@ -227,18 +227,17 @@ class Options:
             TypeError: a stored value is not of its option's type.
         """
         kinds = {int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None))}
-        values, chooses = {}, {"no_eval", "val_subjects"}
+        selection = {"no_eval", "val_subjects"}  # one of them, given, stands for both
+        kept = self.given | {*_OF_CALL, "render", *_DRAWING} | (selection if selection & self.given else set())
+        values = {}
         for entry in fields(self):
-            of_call = entry.metadata.get("group") == "rendering" or entry.name in _OF_CALL
-            of_call = of_call or (entry.name in chooses and chooses & self.given)  # one of them stands for both
-            if of_call or entry.name in self.given or entry.name not in stored:
+            if entry.name in kept or entry.name not in stored:
                 continue
             value = stored[entry.name]
+            choices = entry.metadata.get("choices", (value,))
             if isinstance(value, list) and all(isinstance(item, str) for item in value):
                 value = tuple(value)
-            elif not isinstance(value, kinds.get(entry.type, type(None))) or value not in entry.metadata.get(
-                "choices", (value,)
-            ):
+            elif not isinstance(value, kinds.get(entry.type, type(None))) or value not in choices:
                 raise TypeError(f"the option {self.flag(entry.name)} is {value!r}")
             values[entry.name] = value
         return replace(self, **values)

@@ -1,5 +1,6 @@
 """A clip: one person, one action, one camera, without a break."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,3 +82,8 @@ class Clip:
 def kind_of_truth(annotation: str) -> str:
     """The name alone of what `Clip.annotation` says."""
     return annotation.partition(", ")[0]
+
+
+def truths_of(clips: Iterable[Clip]) -> str:
+    """Which ground truths the clips' 3D poses are, by commas; "" in a dataset that has one."""
+    return ", ".join(dict.fromkeys(clip.annotation for clip in clips if clip.annotation))

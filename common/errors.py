@@ -46,7 +46,7 @@ def exit_code(work: Callable[[], None], after_interrupt: str = "run it again") -
     try:
         work()
     except (UsageError, DataError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # a name may hold a line break
+        print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:  # what the system refuses: a name too long, no permission, no space
         if error.filename is None:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from common.aggregation import nearest_reprojection
 from common.answers import SequenceAnswers
 from common.camera import project_to_2d
-from common.clips import MM, Clip
+from common.clips import MM, Clip, truths_of
 from common.model import DSGDiffu
 from common.protocols import mean_errors, setting_poses
 from common.sampler import window_noise
@@ -237,7 +237,7 @@ def evaluate(
     """
     found, begin = Evaluation(), time.perf_counter()
     found.row = row_kind(clips)
-    found.annotation = ", ".join(dict.fromkeys(clip.annotation for clip in clips if clip.annotation))
+    found.annotation = truths_of(clips)
     was_training = model.training
     model.eval()
     texts = TextCache(model)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.sampler import PUBLISHED, sample_hypotheses
+from common.sampler import sample_hypotheses
 from common.skeleton import Skeleton
-from common.solvers import Solver
+from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
 
 

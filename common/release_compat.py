@@ -23,9 +23,9 @@ from common.diffusion import GaussianDiffusion
 from common.errors import DataError
 from common.layers import GraphAttention, PromptAttention
 from common.model import DSGDiffu
-from common.sampler import PUBLISHED, sample_steps
+from common.sampler import sample_steps
 from common.skeleton import Skeleton, mirror
-from common.solvers import Solver
+from common.solvers import PUBLISHED, Solver
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, Prompts
 
 

@@ -15,7 +15,7 @@ import torch
 from common.arguments import Options, parse_options
 from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
 from common.clip_text import TextTower, load_text_tower, random_text_tower
-from common.clips import Clip, kind_of_truth
+from common.clips import Clip, kind_of_truth, truths_of
 from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
@@ -197,17 +197,19 @@ def choose_device(options: Options) -> torch.device:
     return device
 
 
-def check_folder(folder: Path, flag: str) -> None:
-    """Make the folder, and see at once that it can be written to.
+def check_folder(folder: Path, flag: str) -> bool:
+    """Make the folder, and see at once that it can be written to; returns whether it is new.
 
     Raises:
         DataError: it cannot.
     """
     try:
+        new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}.probe"
         probe.touch()
         probe.unlink()
+        return new
     except FileExistsError:
         raise DataError(f"{flag} {folder} is a file; name a folder") from None
     except OSError as error:
@@ -221,11 +223,7 @@ def run_folder(folder: Path) -> Iterator[None]:
     Raises:
         DataError: it cannot be written to.
     """
-    try:
-        new = not folder.exists()
-    except OSError as error:
-        raise DataError(f"-c {folder} cannot be written to ({error.strerror}); name another folder") from None
-    check_folder(folder, "-c")
+    new = check_folder(folder, "-c")
     try:
         yield
     finally:
@@ -324,7 +322,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         selection = f"the test subjects {test}, as the field does"
     if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
         raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
-    annotation = ", ".join(dict.fromkeys(clip.annotation for clip in dataset.train if clip.annotation))
+    annotation = truths_of(dataset.train)
     state = TrainingState.new(model, options)
     if resumed is not None:  # refused before anything is written
         state.restore(resumed, path)
@@ -342,7 +340,6 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         check_folder(Path(options.log), "-l")
     if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
-    aside = None
     write_json(folder / "options.json", options.as_data())
     tower, compat = model.prompt_encoder.tower, options.compat_release
 
@@ -364,6 +361,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             annotation=annotation,
         )
 
+    aside = None
     if resumed is not None:
         print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
         if best_is_no_candidate(folder, model.skeleton, compat, state.epoch, selection):

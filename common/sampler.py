@@ -10,10 +10,8 @@ from torch import Tensor
 
 from common.diffusion import CLAMP, GaussianDiffusion
 from common.skeleton import Skeleton, mirror
-from common.solvers import Solver
+from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
-
-PUBLISHED = Solver()
 
 
 def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[int, int]]:

@@ -34,6 +34,9 @@ class Solver:
         return lambda *of_step: ddim_step(diffusion, self.eta, *of_step)
 
 
+PUBLISHED = Solver()
+
+
 def ddim_step(
     diffusion: GaussianDiffusion, eta: float, x: Tensor, x_start: Tensor, time: int, time_next: int, noise: Tensor
 ) -> Tensor:

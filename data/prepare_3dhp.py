@@ -43,7 +43,7 @@ from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import check_array  # noqa: E402
 from common.preparation import GOES_ON, SequenceCache, check_nothing_is_lost  # noqa: E402
 
-CONVERSION = 1
+CONVERSION = 2
 """One more whenever convert_training or convert_test makes something else of the same files."""
 
 # The cameras that published training sets use, VNect's: numbers in the data set, 0 to 13. Source: mpii_get_camera_set.m
@@ -306,7 +306,7 @@ def prepare(downloads: list[Path], out: Path, annotation: str, overwrite: bool =
     if hint:
         print(f"{hint}, too")
 
-    made_of = {"annotation": annotation, "joints": JOINTS, "cameras": CAMERAS, "test data_3d": "float64"}
+    made_of = {"annotation": annotation, "joints": JOINTS, "cameras": CAMERAS}
     cache = SequenceCache(out / "prepare_3dhp.cache", CONVERSION, made_of)
     train_data, test_data = {}, {}
     with tqdm(total=len(training) + len(test), unit="sequence", desc="MPI-INF-3DHP", disable=None) as bar:
