@@ -169,6 +169,10 @@ class Options:
     device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1")
     precision: str = _option("32", "--precision", group="device", choices=("32", "bf16-mixed"), help="of the network")
     compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
+    chunk: int = _option(
+        0, "--chunk", group="device", type=int, metavar="N",
+        help="sample N sequences (hypotheses, and their mirror images) at once (default: what the device takes well)",
+    )  # fmt: skip
 
     render: bool = _option(
         False, "--render", group="rendering", action="store_true", help="draw the prediction of one clip (--evaluate)"
@@ -322,7 +326,7 @@ class Options:
 _LEAST = {
     "downsample": 1, "checkpoint_frequency": 1, "stride": 1, "num_frames": 1, "epochs": 1, "batch_size": 1,
     "warmup": 0, "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
-    "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
+    "chunk": 0, "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
 }  # fmt: skip
 
 _MOST = {
@@ -333,7 +337,7 @@ _MOST = {
 _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
-_OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile")
+_OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile", "chunk")
 _TRAINING_ALONE = (
     "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "checkpoint_frequency", "augmentation",
     "text_dropout", "log",

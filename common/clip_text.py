@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from common.errors import DataError
@@ -39,6 +42,15 @@ class TextTowerConfig:
     vocab_size: int = 49408
 
 
+class TowerStart(NamedTuple):
+    """What the causal tower has computed of the first P tokens of A texts; later tokens change nothing of it."""
+
+    features: Tensor
+    """(A, P, E)"""
+    layers: Tensor
+    """(A, layers, 2, N, P, E/N): every layer's keys and values."""
+
+
 class TextTower(nn.Module):
     """Frozen: no parameter is trained, dropout does not exist; gradients still flow through to the embeddings."""
 
@@ -51,20 +63,48 @@ class TextTower(nn.Module):
         self.source = source
         self.token_embedding = nn.Embedding(config.vocab_size, config.width)
         self.positional_embedding = nn.Parameter(torch.zeros(config.context_length, config.width))
-        # With the batch in the middle the projections are single products; batch_first makes them one a text.
-        self.transformer = Transformer(
-            config.width, config.layers, config.heads, act_layer=QuickGELU, batch_first=False
-        )
+        self.transformer = Transformer(config.width, config.layers, config.heads, act_layer=QuickGELU)
         self.ln_final = nn.LayerNorm(config.width)
         causal = torch.full((config.context_length, config.context_length), float("-inf")).triu(1)
         self.register_buffer("causal_mask", causal, persistent=False)
         self.requires_grad_(False)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Token embeddings (A, L, E) -> features (A, L, E); feature l depends on the tokens up to l."""
-        L = embeddings.shape[1]
-        x = embeddings + self.positional_embedding[:L]
-        return self.ln_final(self.transformer(x, attn_mask=self.causal_mask[:L, :L]))
+    def forward(self, embeddings: Tensor, start: TowerStart | None = None) -> Tensor:
+        """Features of whole texts; feature l depends on the tokens up to l.
+
+        Args:
+            embeddings: (A, L, E) token embeddings, or the last ones if the texts' start is given.
+            start: what the tower has already computed of the texts.
+
+        Returns:
+            (A, L, E), L counting the start's tokens too.
+        """
+        features, _ = self.run(embeddings, start)
+        return features if start is None else torch.cat([start.features, features], dim=1)
+
+    @torch.no_grad()
+    def start(self, embeddings: Tensor) -> TowerStart:
+        """What the tower computes of the first P tokens (A, P, E) of texts, whatever follows them; no gradients."""
+        features, layers = self.run(embeddings, None)
+        return TowerStart(features, torch.stack(layers, dim=1))
+
+    def run(self, embeddings: Tensor, start: TowerStart | None) -> tuple[Tensor, list[Tensor]]:
+        """The features of these tokens alone, and each layer's keys and values of them, (A, 2, N, l, E/N)."""
+        P = 0 if start is None else start.features.shape[1]
+        L = P + embeddings.shape[1]
+        x, layers = embeddings + self.positional_embedding[P:L], []
+        for number, block in enumerate(self.transformer.resblocks):
+            projected = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
+            query, own = rearrange(projected, "a l (three n d) -> three a n l d", three=3, n=self.config.heads).split(
+                (1, 2)
+            )
+            own = own.transpose(0, 1)
+            layers.append(own)
+            seen = own if start is None else torch.cat([start.layers[:, number], own], dim=3)
+            y = F.scaled_dot_product_attention(query[0], *seen.unbind(1), attn_mask=self.causal_mask[P:L, :L])
+            x = x + block.attn.out_proj(rearrange(y, "a n l d -> a l (n d)"))
+            x = x + block.mlp(block.ln_2(x))
+        return self.ln_final(x), layers
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Token ids (..., L) -> frozen embeddings (..., L, E)."""

@@ -1,18 +1,29 @@
 """The denoiser: (2D poses, noisy 3D poses, diffusion step, prompts) -> the predicted clean 3D poses.
 
 Dimension letters: B windows, H hypotheses, F frames, J joints, D width, L text tokens, E text width; R = B*H rows.
+What hypotheses and diffusion steps share, the 2D poses' and the text's part, is computed once (`condition`).
 The backbone is MixSTE's (Zhang et al. 2022) under D3DP's diffusion (Shan et al. 2023); the prompt attention is
 FinePOSE's (Xu et al. 2024); DSGDiffu puts graph attention over the skeleton in place of the first spatial block.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
+from common.diffusion import Denoise
 from common.errors import UsageError
-from common.layers import SPATIAL, TEMPORAL, Block, GraphAttention, PromptAttention, sinusoidal_embedding
+from common.layers import (
+    SPATIAL,
+    TEMPORAL,
+    Block,
+    GraphAttention,
+    PromptAttention,
+    TextKeys,
+    sinusoidal_embedding,
+)
 from common.skeleton import Skeleton
 from common.skeleton_graph import adjacency_matrix
 from common.text_prompts import TEXT_WIDTH, Prompts
@@ -40,6 +51,17 @@ class DenoiserConfig:
             raise UsageError(f"-drop is {self.dropout}: a part from 0 to 1 is left out")
         if self.num_frames < 1:
             raise UsageError(f"-f is {self.num_frames}: a window needs at least 1 frame")
+
+
+class Condition(NamedTuple):
+    """What the network knows of each window beside its noisy poses: the same for all hypotheses and steps."""
+
+    embedding: Tensor
+    """(B, F, J, D): the 2D poses' share of the embedding, with the joints' positions."""
+    text_proj: Tensor
+    """(B, D), added to the embedding of the diffusion step."""
+    text: TextKeys
+    """Attended to by every joint."""
 
 
 class Denoiser(nn.Module):
@@ -88,17 +110,31 @@ class Denoiser(nn.Module):
         Returns:
             (B, H, F, J, 3), like x_t.
         """
-        self.check(x_2d, x_t)
-        B, H, F = x_t.shape[:3]
-        x = torch.cat([repeat(x_2d, "b f j c -> b h f j c", h=H), x_t], dim=-1)
-        x = rearrange(self.embedding(x), "b h f j d -> (b h) f j d")  # (R, F, J, D)
-        e = self.time_mlp(sinusoidal_embedding(t, self.config.width)) + prompts.text_proj  # (B, D)
-        e = repeat(e, "b d -> (b h) d", h=H)
-        text_tokens = repeat(prompts.text_tokens, "b l e -> (b h) l e", h=H)
+        return self.given(x_2d, prompts)(x_t, t)
 
-        x = self.dropout(x + self.spatial_position + rearrange(e, "r d -> r 1 1 d"))
+    def given(self, x_2d: Tensor, prompts: Prompts) -> Denoise:
+        """How windows with these 2D poses and prompts are denoised; for any number of hypotheses and steps."""
+        condition = self.condition(x_2d, prompts)
+        return lambda x_t, t: self.predict(condition, x_t, t)
+
+    def condition(self, x_2d: Tensor, prompts: Prompts) -> Condition:
+        """`forward`'s x_2d and prompts, as far as they can be worked up without x_t and t."""
+        self.check_size(*x_2d.shape[1:])
+        embedding = nn.functional.linear(x_2d, self.embedding.weight[:, :2], self.embedding.bias)
+        embedding = embedding + self.spatial_position
+        return Condition(embedding, prompts.text_proj, self.prompt_attention.text_keys(prompts.text_tokens))
+
+    def predict(self, condition: Condition, x_t: Tensor, t: Tensor) -> Tensor:
+        """`forward`, the condition given."""
+        B, _, F, J, _ = x_t.shape
+        if condition.embedding.shape[:3] != (B, F, J):
+            raise ValueError(f"x_t is {tuple(x_t.shape)}; expected {tuple(condition.embedding.shape[:3])}, as x_2d is")
+        e = self.time_mlp(sinusoidal_embedding(t, self.config.width).to(x_t.dtype)) + condition.text_proj  # (B, D)
+        known = condition.embedding + rearrange(e, "b d -> b 1 1 d")
+        x = nn.functional.linear(x_t, self.embedding.weight[:, 2:]) + known[:, None]
+        x = rearrange(self.dropout(x), "b h f j d -> (b h) f j d")  # (R, F, J, D)
         x = self.spatial_norm(self.graph_attention(x))
-        x = self.prompt_attention(x, e, text_tokens)
+        x = self.prompt_attention(x, e, condition.text)
         x = self.dropout(x + rearrange(self.temporal_positions(F), "1 f d -> 1 f 1 d"))
         x = self.temporal_norm(self.temporal_blocks[0](x))
         for spatial_block, temporal_block in zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True):
@@ -111,11 +147,8 @@ class Denoiser(nn.Module):
         start = (self.config.num_frames - num_frames) // 2
         return self.temporal_position[:, start : start + num_frames]
 
-    def check(self, x_2d: Tensor, x_t: Tensor) -> None:
-        B, _, F, J, _ = x_t.shape
-        if x_2d.shape != (B, F, J, 2):
-            raise ValueError(f"x_2d is {tuple(x_2d.shape)}; expected {(B, F, J, 2)}, to go with x_t {tuple(x_t.shape)}")
-        if self.skeleton.num_joints != J:
-            raise ValueError(f"{J} joints; the skeleton {self.skeleton.name} has {self.skeleton.num_joints}")
-        if self.config.num_frames < F:
-            raise ValueError(f"windows of {F} frames; this network takes at most {self.config.num_frames}")
+    def check_size(self, num_frames: int, num_joints: int, _coordinates: int) -> None:
+        if self.skeleton.num_joints != num_joints:
+            raise ValueError(f"{num_joints} joints; the skeleton {self.skeleton.name} has {self.skeleton.num_joints}")
+        if self.config.num_frames < num_frames:
+            raise ValueError(f"windows of {num_frames} frames; this network takes at most {self.config.num_frames}")

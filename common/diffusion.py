@@ -9,6 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3), metres."""
+
 CLAMP = 1.1
 """Noisy poses are clamped to this many times the scale (D3DP, Shan et al. 2023)."""
 
@@ -49,11 +52,11 @@ class GaussianDiffusion:
         limit = CLAMP * self.scale
         return x.clamp(-limit, limit) / self.scale
 
-    def training_loss(self, denoise: Callable[[Tensor, Tensor], Tensor], x_start: Tensor) -> Tensor:
+    def training_loss(self, denoise: Denoise, x_start: Tensor) -> Tensor:
         """Mean joint distance between the predicted and the true pose at a random step, in metres (a scalar).
 
         Args:
-            denoise: (x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3).
+            denoise: of the windows.
             x_start: (B, H, F, J, 3) true poses, root-relative, metres.
         """
         t = torch.randint(self.num_timesteps, x_start.shape[:1]).to(x_start.device)

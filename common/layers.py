@@ -6,6 +6,8 @@ attention as R*J sequences of F frames, and both are views of the same memory.
 """
 
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -100,8 +102,25 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(R, F, J, D) -> (R, F, J, D)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = add_branch(x, lambda x: self.attn(self.norm1(x)), self.drop_path)
+        return add_branch(x, lambda x: self.mlp(self.norm2(x)), self.drop_path)
+
+
+def add_branch(x: Tensor, branch: Callable[[Tensor], Tensor], drop_path: DropPath) -> Tensor:
+    """x + drop_path(branch(x)), x (R, ...); on a CPU a row whose branch is left out does not go through it.
+
+    A GPU computes all rows: to know there which to take would make the host wait.
+    """
+    rate = drop_path.drop_prob if drop_path.training else 0.0
+    if not rate or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return x + drop_path(branch(x))
+    kept = (torch.rand(len(x)) >= rate).nonzero().squeeze(1)
+    if len(kept) == len(x):
+        return torch.add(x, branch(x), alpha=1 / (1 - rate))
+    if not len(kept):
+        # One token goes through all the same: the branch's weights have a gradient, 0, as in a step with other rows.
+        return x + 0 * branch(x[:1, :1, :1])
+    return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=1 / (1 - rate))
 
 
 class Stylization(nn.Module):
@@ -122,6 +141,15 @@ class Stylization(nn.Module):
         return self.proj(self.dropout(F.silu(self.norm(y) * (1 + scale) + shift)))
 
 
+class TextKeys(NamedTuple):
+    """A text as prompt attention reads it."""
+
+    key: Tensor
+    """(B, N, L, D/N)"""
+    value: Tensor
+    """(B, N, L, D/N)"""
+
+
 class PromptAttention(nn.Module):
     """Graph attention over the joints, plus what each joint reads in its window's text, styled by e (FinePOSE)."""
 
@@ -138,16 +166,22 @@ class PromptAttention(nn.Module):
         self.stylization = Stylization(dim, dropout)
         self.gat = self.graph_attention(dim, adjacency)
 
-    def forward(self, x: Tensor, e: Tensor, text_tokens: Tensor) -> Tensor:
-        """x (R, F, J, D), e (R, D), text_tokens (R, L, E) -> (R, F, J, D)."""
-        return self.gat(x) + self.stylization(self.read(x, text_tokens), e)
+    def forward(self, x: Tensor, e: Tensor, text: TextKeys) -> Tensor:
+        """x (R, F, J, D), e (B, D) and the texts of B windows -> (R, F, J, D); R is B times any number of rows each."""
+        e = e.repeat_interleave(len(x) // len(e), dim=0)
+        return self.gat(x) + self.stylization(self.read(x, text), e)
 
-    def read(self, x: Tensor, text_tokens: Tensor) -> Tensor:
-        """Softmax attention of every joint in every frame over the L text tokens of its row: (R, F, J, D)."""
-        _, F_, J, _ = x.shape
+    def text_keys(self, text_tokens: Tensor) -> TextKeys:
+        """Texts (B, L, E), ready to be read."""
         text = self.text_norm(text_tokens)
-        query = rearrange(self.query(self.norm(x)), "r f j (n d) -> r n (f j) d", n=self.num_heads)
-        key = rearrange(self.key(text), "r l (n d) -> r n l d", n=self.num_heads)
-        value = rearrange(self.value(text), "r l (n d) -> r n l d", n=self.num_heads)
-        y = F.scaled_dot_product_attention(query, key, value)
-        return rearrange(y, "r n (f j) d -> r f j (n d)", f=F_, j=J)
+        return TextKeys(
+            *(rearrange(of(text), "b l (n d) -> b n l d", n=self.num_heads) for of in (self.key, self.value))
+        )
+
+    def read(self, x: Tensor, text: TextKeys) -> Tensor:
+        """Softmax attention of every joint in every frame over the L text tokens of its window: (R, F, J, D)."""
+        _, F_, J, _ = x.shape
+        B = len(text.key)
+        query = rearrange(self.query(self.norm(x)), "(b h) f j (n d) -> b n (h f j) d", b=B, n=self.num_heads)
+        y = F.scaled_dot_product_attention(query, *text)
+        return rearrange(y, "b n (h f j) d -> (b h) f j (n d)", f=F_, j=J)

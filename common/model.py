@@ -1,5 +1,6 @@
 """DSGDiffu whole: the denoiser, the prompts it reads, and the diffusion they live in."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
-from common.diffusion import GaussianDiffusion
+from common.diffusion import Denoise, GaussianDiffusion
 from common.sampler import sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
@@ -27,6 +28,7 @@ class DSGDiffu(nn.Module):
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
         solver: Solver = PUBLISHED,
+        chunk: int = 0,
     ):
         """
         Args:
@@ -34,6 +36,8 @@ class DSGDiffu(nn.Module):
             diffusion: the schedule and the scale.
             autocast_dtype: the precision of the networks' products; None is the weights' own.
             solver: how it is sampled.
+            chunk: so many sequences (hypotheses of windows and of their mirror images) at once in sampling; 0: as
+                many as the device takes well.
         """
         super().__init__()
         self.denoiser = denoiser
@@ -41,6 +45,7 @@ class DSGDiffu(nn.Module):
         self.diffusion = diffusion
         self.autocast_dtype = autocast_dtype
         self.solver = solver
+        self.chunk = chunk
 
     @classmethod
     def build(
@@ -52,11 +57,12 @@ class DSGDiffu(nn.Module):
         diffusion: GaussianDiffusion,
         autocast_dtype: torch.dtype | None = None,
         solver: Solver = PUBLISHED,
+        chunk: int = 0,
     ) -> "DSGDiffu":
         """The network for a skeleton and a sentence, with new weights."""
         denoiser = cls.denoiser_class(config, skeleton, tower.config.width)
         prompt_encoder = cls.prompt_encoder_class(parts, tower, config.width, config.dropout)
-        return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver)
+        return cls(denoiser, prompt_encoder, diffusion, autocast_dtype, solver, chunk)
 
     @property
     def device(self) -> torch.device:
@@ -86,23 +92,52 @@ class DSGDiffu(nn.Module):
         """
         hidden = (torch.rand(len(verbs)) < text_dropout).tolist()
         told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, hidden, strict=True)]
-        prompts = self.encode(told)
-        return self.diffusion.training_loss(lambda x_t, t: self.denoise(x_2d, x_t, t, prompts), x_start[:, None])
+        return self.diffusion.training_loss(self.given(x_2d, self.encode(told)), x_start[:, None])
 
-    def denoise(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
-        """The denoiser in the precision that was asked for: (B, H, F, J, 3) float32."""
+    def given(self, x_2d: Tensor, prompts: Prompts) -> Denoise:
+        """The denoiser of these windows, in the precision that was asked for.
+
+        Args:
+            x_2d: (B, F, J, 2), screen coordinates.
+            prompts: one text a window.
+
+        Returns:
+            (x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3) float32, metres.
+        """
         with self.autocast():
-            return self.denoiser(x_2d, x_t, t, prompts).float()
+            denoise = self.denoiser.given(x_2d, prompts)
+
+        def in_precision(x_t: Tensor, t: Tensor) -> Tensor:
+            with self.autocast():
+                return denoise(x_t, t).to(x_t.dtype)
+
+        return in_precision
 
     @torch.no_grad()
-    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
+    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
         """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
-        if max_tokens is None:
-            # What fits a CPU's caches, or fills a GPU, at width 512.
-            max_tokens = (4096 if self.device.type == "cpu" else 65536) * 512 // self.denoiser.config.width
-        return sample_hypotheses(
-            self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, max_tokens, self.solver
-        )
+        chunk = self.chunk or max(1, self.tokens_at_once() // math.prod(x_2d.shape[1:3]))
+        return sample_hypotheses(self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver)
+
+    def tokens_at_once(self) -> int:
+        """How many tokens (a joint in a frame) go through the denoiser at once, when none asks for less.
+
+        At the published width of 512: what a CPU's caches hold, or what keeps a GPU busy, if its free memory takes it.
+        """
+        width = self.denoiser.config.width
+        if self.device.type == "cpu":
+            return 4096 * 512 // width
+        tokens = 65536 * 512 // width
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            # Of a block's tensors at most 8 of the width, float32, live at once; half of the memory is left alone.
+            tokens = min(tokens, free // (2 * 8 * 4 * width))
+        return tokens
+
+    def compile(self, **options) -> None:
+        """torch.compile the denoiser, all but what a window's hypotheses share; options are torch.compile's."""
+        self.denoiser.predict = torch.compile(self.denoiser.predict, **options)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The weights without the frozen tower's."""

@@ -6,7 +6,7 @@ network and data are read without this file.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +18,12 @@ from common.camera import Camera
 from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.clips import Clip
-from common.denoiser import Denoiser, DenoiserConfig
+from common.denoiser import Condition, Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError
-from common.layers import GraphAttention, PromptAttention
+from common.layers import GraphAttention, PromptAttention, TextKeys
 from common.model import DSGDiffu
-from common.sampler import sample_steps
+from common.sampler import Given, sample_steps
 from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder, Prompts
@@ -44,10 +44,11 @@ class ReleasePromptAttention(PromptAttention):
 
     graph_attention = ReleaseGraphAttention
 
-    def forward(self, x: Tensor, e: Tensor, text_tokens: Tensor) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor, text: TextKeys) -> Tensor:
         R, _, J, _ = x.shape
         x = rearrange(x, "r f j d -> (r j) f 1 d")
-        y = self.stylization(self.read(x, text_tokens.repeat(J, 1, 1)), e.repeat_interleave(J, dim=0))
+        tiled = TextKeys(*(part.repeat(J, 1, 1, 1) for part in text))
+        y = self.stylization(self.read(x, tiled), e.repeat_interleave(J, dim=0))
         return rearrange(self.gat(x) + y, "(r j) f 1 d -> r f j d", r=R)
 
 
@@ -57,11 +58,13 @@ class ReleaseDenoiser(Denoiser):
     graph_attention_class = ReleaseGraphAttention
     prompt_attention_class = ReleasePromptAttention
 
-    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+    def predict(self, condition: Condition, x_t: Tensor, t: Tensor) -> Tensor:
         B, H = x_t.shape[:2]
-        rows = Prompts(prompts.text_proj.repeat_interleave(H, dim=0), prompts.text_tokens.repeat(H, 1, 1))
-        x_2d, t = (of_window.repeat_interleave(H, dim=0) for of_window in (x_2d, t))
-        out = super().forward(x_2d, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t, rows)
+        embedding, text_proj, t = (
+            of_window.repeat_interleave(H, dim=0) for of_window in (condition.embedding, condition.text_proj, t)
+        )
+        rows = Condition(embedding, text_proj, TextKeys(*(part.repeat(H, 1, 1, 1) for part in condition.text)))
+        out = super().predict(rows, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t)
         return rearrange(out, "(b h) 1 f j c -> b h f j c", b=B)
 
 
@@ -87,15 +90,15 @@ class ReleaseDSGDiffu(DSGDiffu):
     prompt_encoder_class = ReleasePromptEncoder
 
     @torch.no_grad()
-    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:
+    def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
         """Like `DSGDiffu.sample`, but everything at once: its windows do know of each other."""
-        samples = sample_apart(self.denoise, self.diffusion, x_2d, prompts, noise, self.skeleton, self.solver)
+        samples = sample_apart(self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, self.solver)
         samples[..., self.skeleton.root, :] = 0
         return samples
 
 
 def sample_apart(
-    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
+    given: Given,
     diffusion: GaussianDiffusion,
     x_2d: Tensor,
     prompts: Prompts,
@@ -104,11 +107,11 @@ def sample_apart(
     solver: Solver = PUBLISHED,
 ) -> Tensor:
     """`sample_hypotheses` as the release does it: the mirror images in a batch of their own, in no chunks."""
-    image_2d = mirror(x_2d, skeleton)
+    denoise, denoise_image = given(x_2d, prompts), given(mirror(x_2d, skeleton), prompts)
 
     def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
-        mirrored = denoise(image_2d, mirror(x_t, skeleton), t, prompts)
-        return (denoise(x_2d, x_t, t, prompts) + mirror(mirrored, skeleton)) / 2
+        mirrored = denoise_image(mirror(x_t, skeleton), t)
+        return (denoise(x_t, t) + mirror(mirrored, skeleton)) / 2
 
     return sample_steps(both_ways, diffusion, noise, solver)
 

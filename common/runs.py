@@ -280,7 +280,7 @@ def build_model(
 
         build = ReleaseDSGDiffu.build
     try:
-        model = build(config, description.skeleton, parts, tower, diffusion, precision, solver)
+        model = build(config, description.skeleton, parts, tower, diffusion, precision, solver, options.chunk)
         if checkpoint:
             model.load_trained_state(checkpoint.weights)
     except (RuntimeError, ValueError) as error:
@@ -290,7 +290,7 @@ def build_model(
         raise DataError(f"{path}: its weights do not fit its own description ({reason})") from None
     if options.compile:
         check_compiler(device)
-        model.denoiser.compile()
+        model.compile()
     return model.to(device)
 
 

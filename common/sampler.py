@@ -1,17 +1,20 @@
 """Sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from common.diffusion import CLAMP, GaussianDiffusion
+from common.diffusion import CLAMP, Denoise, GaussianDiffusion
 from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
+
+Given = Callable[[Tensor, Prompts], Denoise]
+"""(x_2d (B, F, J, 2), prompts) -> how those B windows are denoised; once for all hypotheses and steps."""
 
 
 def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[int, int]]:
@@ -20,13 +23,11 @@ def sampling_times(num_timesteps: int, sampling_timesteps: int) -> list[tuple[in
     return list(pairwise(times))
 
 
-def sample_steps(
-    denoise: Callable[[Tensor, Tensor], Tensor], diffusion: GaussianDiffusion, noise: Tensor, solver: Solver = PUBLISHED
-) -> Tensor:
+def sample_steps(denoise: Denoise, diffusion: GaussianDiffusion, noise: Tensor, solver: Solver = PUBLISHED) -> Tensor:
     """From noise down to clean poses.
 
     Args:
-        denoise: (x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3), metres.
+        denoise: of the windows.
         diffusion: the schedule and the scale.
         noise: (K, B, H, F, J, 3) standard normal; noise[0] is the start, noise[k] is for the solver after step k.
         solver: from step to step.
@@ -48,67 +49,68 @@ def sample_steps(
     return torch.stack(predictions, dim=1)
 
 
-def average_with_mirror(
-    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
-    x_2d: Tensor,
-    x_t: Tensor,
-    t: Tensor,
-    prompts: Prompts,
-    skeleton: Skeleton,
-) -> Tensor:
-    """The mean of the prediction and of the mirrored prediction of the mirrored input: (B, H, F, J, 3).
+def average_with_mirror(given: Given, x_2d: Tensor, prompts: Prompts, skeleton: Skeleton, chunk: int) -> Denoise:
+    """Denoise windows as the mean of the prediction and of the mirrored prediction of the mirrored input.
 
-    `denoise(x_2d, x_t, t, prompts)` is called once, with 2B windows: the windows, then their mirror images.
+    Args:
+        given: the network.
+        x_2d, prompts: B windows and their texts.
+        skeleton: how poses are mirrored.
+        chunk: so many sequences go through the network at once; a sequence is a window's or its mirror image's
+            hypothesis. Windows and images are taken apart only where one hypothesis of all is too many.
     """
-    with_image_2d, with_image_t = (torch.cat([poses, mirror(poses, skeleton)]) for poses in (x_2d, x_t))
-    twice = Prompts(*(torch.cat([part, part]) for part in prompts))
-    plain, mirrored = denoise(with_image_2d, with_image_t, torch.cat([t, t]), twice).chunk(2)
-    return (plain + mirror(mirrored, skeleton)) / 2
+    both_2d = torch.cat([x_2d, mirror(x_2d, skeleton)])
+    both_prompts = Prompts(*(torch.cat([part, part]) for part in prompts))
+    windows = torch.arange(len(both_2d), device=x_2d.device).split(chunk)
+    parts = [given(both_2d[part], both_prompts.select(part)) for part in windows]
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        with_image, t = torch.cat([x_t, mirror(x_t, skeleton)]), torch.cat([t, t])
+        # As few calls as can be, and all of a size.
+        calls = math.ceil(x_t.shape[1] / max(1, chunk // len(both_2d)))
+        answers = [
+            torch.cat([of_part(x, t[part]) for x in with_image[part].tensor_split(calls, dim=1)], dim=1)
+            for part, of_part in zip(windows, parts, strict=True)
+        ]
+        plain, mirrored = torch.cat(answers).chunk(2)
+        return (plain + mirror(mirrored, skeleton)) / 2
+
+    return denoise
 
 
 def sample_hypotheses(
-    denoise: Callable[[Tensor, Tensor, Tensor, Prompts], Tensor],
+    given: Given,
     diffusion: GaussianDiffusion,
     x_2d: Tensor,
     prompts: Prompts,
     noise: Tensor,
     skeleton: Skeleton,
-    max_tokens: int,
+    chunk: int,
     solver: Solver = PUBLISHED,
 ) -> Tensor:
-    """All hypotheses of a batch of windows, a chunk of (window, hypothesis) rows at a time.
+    """All hypotheses of a batch of windows, a few windows at a time, and a few hypotheses of those.
 
-    Rows know nothing of each other, so a chunk goes through all K steps alone: peak memory does not grow with H
-    beyond the noise and the result. Row i's answer does not depend on the chunks.
+    Peak memory does not grow with H beyond the noise and the result. No answer depends on the chunks.
 
     Args:
-        denoise: (x_2d (B, F, J, 2), x_t (B, H, F, J, 3), t (B,), prompts) -> (B, H, F, J, 3).
+        given: the network.
         diffusion: the schedule and the scale.
         x_2d: (B, F, J, 2), screen coordinates.
         prompts: one text a window.
         noise: (K, B, H, F, J, 3), see `sample_steps`.
         skeleton: how poses are mirrored.
-        max_tokens: frames times joints of a chunk, mirror images counted; a chunk has at least one row.
+        chunk: sequences through the network at once, see `average_with_mirror`.
         solver: from step to step.
 
     Returns:
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
-    K, B, H, F, J, _ = noise.shape
-
-    def run(x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
-        def both_ways(x_t: Tensor, t: Tensor) -> Tensor:
-            return average_with_mirror(denoise, x_2d, x_t, t, prompts, skeleton)
-
-        return sample_steps(both_ways, diffusion, noise, solver)
-
-    rows = noise.reshape(K, B * H, 1, F, J, 3)
-    size = max(1, max_tokens // (2 * F * J))
-    chunks = []
-    for row in torch.arange(B * H, device=noise.device).split(size):
-        window = row // H
-        chunks.append(run(x_2d[window], prompts.select(window), rows[:, row]))
-    samples = rearrange(torch.cat(chunks), "(b h) k 1 f j c -> b k h f j c", b=B)
+    _, B, H, *_ = noise.shape
+    samples = []
+    for window in torch.arange(B, device=x_2d.device).split(max(1, chunk // (2 * H))):
+        denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, chunk)
+        samples.append(sample_steps(denoise, diffusion, noise[:, window], solver))
+    samples = torch.cat(samples)
     samples[..., skeleton.root, :] = 0
     return samples
 

@@ -5,6 +5,7 @@ The part-aware prompt is FinePOSE's (Xu et al. 2024, section 3.2): static tokens
 dynamic ("learned") tokens are trained, through the frozen tower.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from common.clip_text import TextTower, tokenize
+from common.clip_text import TextTower, TowerStart, tokenize
 
 TEXT_WIDTH = 512
 NEUTRAL_VERB = ""
@@ -86,6 +87,12 @@ class PromptEncoder(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, num_layers=4, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(E)
         self.proj = nn.Linear(E, width)
+        frozen = itertools.takewhile(lambda part: not part.num_learned, self.parts)
+        self.start_length = sum(part.num_static for part in frozen)
+        """Tokens before the first learned vector."""
+        self.starts: dict[tuple, TowerStart] = {}
+        """What the tower has computed of them, by verb, device and precision."""
+        self.register_load_state_dict_post_hook(_forget_starts)
 
     def forward(self, verbs: Sequence[str]) -> Prompts:
         """Encode A texts, one for each verb (`NEUTRAL_VERB`: none).
@@ -93,9 +100,28 @@ class PromptEncoder(nn.Module):
         Returns:
             Prompts with text_proj (A, D) and text_tokens (A, L, E).
         """
-        text_tokens = self.norm(self.encoder(self.tower(self.compose(verbs))))
+        text_tokens = self.norm(
+            self.encoder(self.tower(self.compose(verbs)[:, self.start_length :], self.start(verbs)))
+        )
         # The last position is the only one that has seen the whole sentence in the causal tower.
         return Prompts(self.proj(text_tokens[:, -1]), text_tokens)
+
+    def start(self, verbs: Sequence[str]) -> TowerStart | None:
+        """What the tower has computed of the words that the sentences start with, from the first time on.
+
+        No learned vector comes before them and the tower is causal, so nothing of it ever changes.
+        """
+        if not self.start_length:
+            return None
+        weight = self.tower.positional_embedding
+        place = (weight.device, weight.dtype, torch.is_autocast_enabled(weight.device.type))
+        new = [verb for verb in verbs if (verb, place) not in self.starts]
+        if new:
+            found = self.tower.start(self.compose(new)[:, : self.start_length])
+            for number, verb in enumerate(new):
+                self.starts[verb, place] = TowerStart(*(part[number] for part in found))
+        known = zip(*(self.starts[verb, place] for verb in verbs), strict=True)
+        return TowerStart(*(torch.stack(part) for part in known))
 
     def compose(self, verbs: Sequence[str]) -> Tensor:
         """The embeddings that enter the tower, (A, L, E): each part's learned vectors, then its static tokens."""
@@ -111,6 +137,10 @@ class PromptEncoder(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.proj.weight.device
+
+
+def _forget_starts(encoder: PromptEncoder, _keys) -> None:
+    encoder.starts.clear()
 
 
 def distinct(verbs: Sequence[str]) -> tuple[list[str], Tensor]:

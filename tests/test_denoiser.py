@@ -57,7 +57,7 @@ def test_a_joint_moves_its_neighbours_in_its_own_frame_alone(denoiser, skeleton,
 
     def gat(x):
         layer = getattr(denoiser, name)
-        return layer(x) if name == "graph_attention" else layer(x, e, text_tokens)
+        return layer(x) if name == "graph_attention" else layer(x, e, layer.text_keys(text_tokens))
 
     x = torch.randn(B, F, skeleton.num_joints, 16)
     joint = 2

@@ -24,7 +24,7 @@ class Oracle(DSGDiffu):
         """`offsets`: (H, J, 3), or with a clip's frames (H, N, J, 3); metres."""
         self.clips, self.offsets = clips, offsets if offsets.ndim == 4 else offsets[:, None]
 
-    def sample(self, x_2d, prompts, noise, max_tokens=None):
+    def sample(self, x_2d, prompts, noise):
         K, _, H, F = noise.shape[:4]
         known = {
             clip.poses_2d[frame].tobytes(): torch.from_numpy(clip.poses_3d[frame])

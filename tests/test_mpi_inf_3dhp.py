@@ -65,7 +65,7 @@ class Off(Oracle):
         super().answer(clips, torch.zeros(1, 17, 3))
         self.offset = offset
 
-    def sample(self, x_2d, prompts, noise, max_tokens=None):
+    def sample(self, x_2d, prompts, noise):
         samples = super().sample(x_2d, prompts, noise)
         moved = torch.stack([torch.stack([self.offset(pose) for pose in window], dim=1) for window in x_2d])
         samples[..., 0] += moved[:, None, :, :, None]
@@ -467,7 +467,7 @@ def test_the_text_is_encoded_once_in_an_evaluation(trained, tmp_path, monkeypatc
     base, folder = trained
     texts = []
     forward = TextTower.forward
-    monkeypatch.setattr(TextTower, "forward", lambda self, x: texts.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(TextTower, "forward", lambda self, *x: texts.append(len(x[0])) or forward(self, *x))
     assert (
         main_3dhp.main([*base, "-c", str(tmp_path), "--evaluate", str(folder / "last.bin"), "-num_proposals", "3"]) == 0
     )

@@ -14,9 +14,9 @@ import torch
 from einops import rearrange
 
 from common.clip_text import TextTower, TextTowerConfig
-from common.denoiser import Denoiser, DenoiserConfig
+from common.denoiser import Condition, Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.layers import GraphAttention
+from common.layers import GraphAttention, TextKeys
 from common.release_compat import (
     ReleaseDenoiser,
     ReleaseGraphAttention,
@@ -78,7 +78,7 @@ def compute(denoiser, encoder, given):
         hook.remove()
 
     found |= prompts._asdict() | {"denoiser_out": out, "loss": (out - given["target"]).norm(dim=-1).mean()}
-    found["samples"] = sample_apart(denoiser, GaussianDiffusion(), x_2d, prompts, given["noise"], H36M)
+    found["samples"] = sample_apart(denoiser.given, GaussianDiffusion(), x_2d, prompts, given["noise"], H36M)
     return {name: value.detach().numpy() for name, value in found.items()}
 
 
@@ -110,16 +110,17 @@ class FirstGraphMended(ReleaseDenoiser):
 class NeighboursMended(ReleasePromptAttention):
     graph_attention = GraphAttention
 
-    def forward(self, x, e, text_tokens):
+    def forward(self, x, e, text):
         R = len(x)
         rows = rearrange(x, "r f j d -> (r j) f 1 d")
-        y = self.stylization(self.read(rows, text_tokens.repeat(J, 1, 1)), e.repeat_interleave(J, dim=0))
+        tiled = TextKeys(*(part.repeat(J, 1, 1, 1) for part in text))
+        y = self.stylization(self.read(rows, tiled), e.repeat_interleave(J, dim=0))
         return self.gat(x) + rearrange(y, "(r j) f 1 d -> r f j d", r=R)
 
 
 class TextMended(ReleasePromptAttention):
-    def forward(self, x, e, text_tokens):
-        y = self.stylization(self.read(x, text_tokens), e)
+    def forward(self, x, e, text):
+        y = self.stylization(self.read(x, text), e.repeat_interleave(len(x) // len(e), dim=0))
         frames = rearrange(x, "r f j d -> (r j) f d")
         return rearrange(self.gat(frames), "(r j) f d -> r f j d", r=len(x)) + y
 
@@ -130,11 +131,19 @@ class SecondGraphMended(ReleaseDenoiser):
 
 class TiledTextMended(ReleaseDenoiser):
     prompt_attention_class = TextMended
-    forward = Denoiser.forward
+    predict = Denoiser.predict
 
 
 class HypothesesTextMended(ReleaseDenoiser):
-    forward = Denoiser.forward
+    def predict(self, condition, x_t, t):
+        B, H = x_t.shape[:2]
+        embedding, text_proj, *text, t = (
+            of_window.repeat_interleave(H, dim=0)
+            for of_window in (condition.embedding, condition.text_proj, *condition.text, t)
+        )
+        rows = Condition(embedding, text_proj, TextKeys(*text))
+        out = Denoiser.predict(self, rows, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t)
+        return rearrange(out, "(b h) 1 f j c -> b h f j c", b=B)
 
 
 class LastPositionMended(ReleasePromptEncoder):
@@ -183,7 +192,7 @@ def test_fault_2_frames_are_neighbours_in_place_of_joints(release):
     x, e, text = torch.randn(B, F, J, D), torch.randn(B, D), torch.randn(B, 77, E)
 
     def prompt_attention(denoiser):
-        return lambda x: denoiser.prompt_attention(x, e, text)
+        return lambda x: denoiser.prompt_attention(x, e, denoiser.prompt_attention.text_keys(text))
 
     # Row 0's joint 0 is its frames 0..4, then joint 1's: to the graph they are joints 0..4, 5...
     seen = changed_by(prompt_attention(release[0]), x, (0, 0, 0))

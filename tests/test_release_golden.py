@@ -117,7 +117,7 @@ def test_samples(case):
     assert torch.equal(mirror(x_2d, skeleton), tensor(golden["x_2d_flip"]))
 
     with torch.no_grad():
-        samples = sample_apart(denoiser, GaussianDiffusion(), x_2d, prompts, tensor(golden["noise"]), skeleton)
+        samples = sample_apart(denoiser.given, GaussianDiffusion(), x_2d, prompts, tensor(golden["noise"]), skeleton)
     per_metre = 1000 if skeleton is MPI_INF_3DHP else 1  # the release's 3DHP sampler answers in millimetres
     assert_close(samples, golden["samples"] / per_metre)
 

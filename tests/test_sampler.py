@@ -107,32 +107,52 @@ def network():
 
 
 @torch.no_grad()
-def sample(network, max_tokens, windows=slice(None)):
+def sample(network, chunk, windows=slice(None)):
     denoiser, x_2d, prompts, noise = network
     prompts = Prompts(prompts.text_proj[windows], prompts.text_tokens[windows])
-    return sample_hypotheses(denoiser, GaussianDiffusion(), x_2d[windows], prompts, noise[:, windows], H36M, max_tokens)
+    return sample_hypotheses(
+        denoiser.given, GaussianDiffusion(), x_2d[windows], prompts, noise[:, windows], H36M, chunk
+    )
 
 
-def test_chunks_do_not_show(network):
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 8, 16])
+def test_chunks_do_not_show(network, chunk):
     whole = sample(network, 10**9)
     assert whole.shape == (3, 2, 4, 5, 17, 3)
-    for max_tokens in (1, 2 * 5 * 17 * 5):
-        torch.testing.assert_close(sample(network, max_tokens), whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sample(network, chunk), whole, atol=1e-5, rtol=1e-5)
 
 
-def test_no_chunk_is_larger_than_asked_for_however_many_hypotheses(network):
+@pytest.mark.parametrize("chunk", [1, 2, 3, 6, 20])
+def test_no_chunk_is_larger_than_asked_for_however_many_hypotheses(network, chunk):
     _, x_2d, prompts, _ = network
-    max_tokens, tokens = 2 * 5 * 17 * 3, []
+    sequences = []
 
-    def denoise(x_2d, x_t, t, prompts):
-        tokens.append(x_t[..., 0].numel())
-        return 0.5 * x_t
+    def given(x_2d, _prompts):
+        def denoise(x_t, _t):
+            sequences.append(x_t.shape[0] * x_t.shape[1])
+            assert len(x_t) == len(x_2d)
+            return 0.5 * x_t
+
+        return denoise
 
     for num_hypotheses in (1, 40):
         noise = torch.randn(2, 3, num_hypotheses, 5, 17, 3)
-        sample_hypotheses(denoise, GaussianDiffusion(), x_2d, prompts, noise, H36M, max_tokens)
-    assert max(tokens) == max_tokens
-    assert sum(tokens) == 2 * 2 * 3 * (1 + 40) * 5 * 17
+        sample_hypotheses(given, GaussianDiffusion(), x_2d, prompts, noise, H36M, chunk)
+    assert max(sequences) == (chunk if chunk != 3 else 2)  # a window and its image are not taken apart for one more
+    assert sum(sequences) == 2 * 2 * 3 * (1 + 40)
+
+
+def test_what_hypotheses_and_steps_share_is_computed_once_a_window(network):
+    denoiser, x_2d, prompts, noise = network
+    windows = []
+
+    def given(x_2d, prompts):
+        windows.append(len(x_2d))
+        return denoiser.given(x_2d, prompts)
+
+    with torch.no_grad():
+        sample_hypotheses(given, GaussianDiffusion(), x_2d, prompts, noise, H36M, 4)
+    assert windows == [2, 2, 2]  # each window and its mirror image
 
 
 def test_a_window_is_answered_alone(network):
@@ -149,9 +169,9 @@ def test_the_mirrored_input_gives_the_mirrored_answer(network):
     denoiser, x_2d, prompts, noise = network
     noise = noise[:1]
     with torch.no_grad():
-        plain = sample_hypotheses(denoiser, GaussianDiffusion(), x_2d, prompts, noise, H36M, 10**9)
+        plain = sample_hypotheses(denoiser.given, GaussianDiffusion(), x_2d, prompts, noise, H36M, 10**9)
         mirrored = sample_hypotheses(
-            denoiser, GaussianDiffusion(), mirror(x_2d, H36M), prompts, mirror(noise, H36M), H36M, 10**9
+            denoiser.given, GaussianDiffusion(), mirror(x_2d, H36M), prompts, mirror(noise, H36M), H36M, 10**9
         )
     torch.testing.assert_close(mirror(mirrored, H36M), plain, atol=1e-5, rtol=1e-5)
 
@@ -160,11 +180,11 @@ def test_both_copies_are_one_call(network):
     _, x_2d, prompts, noise = network
     batches = []
 
-    def denoise(x_2d, x_t, t, prompts):
-        batches.append(len(x_2d))
-        return x_t
+    def given(x_2d, _prompts):
+        return lambda x_t, _t: batches.append(len(x_2d)) or x_t
 
-    average_with_mirror(denoise, x_2d, noise[0], torch.zeros(3), prompts, H36M)
+    denoise = average_with_mirror(given, x_2d, prompts, H36M, chunk=24)
+    torch.testing.assert_close(denoise(noise[0], torch.zeros(3)), noise[0])
     assert batches == [6]
 
 
