@@ -37,8 +37,8 @@ J = H36M.num_joints
 class Size:
     """How large the works are: the published network, or a small one to see that they run."""
 
-    def __init__(self, device: torch.device, small: bool = False):
-        self.device, self.small = device, small
+    def __init__(self, device: torch.device, small: bool = False, autocast_dtype: torch.dtype | None = None):
+        self.device, self.small, self.autocast_dtype = device, small, autocast_dtype
         self.width, self.depth = (16, 2) if small else (512, 8)
         self.tower = TextTowerConfig(width=32, layers=1, heads=4) if small else TextTowerConfig()
 
@@ -48,15 +48,16 @@ class Size:
     def model(self, num_frames: int) -> DSGDiffu:
         torch.manual_seed(1)
         config, tower = DenoiserConfig(num_frames, self.width, self.depth), random_text_tower(config=self.tower)
-        return DSGDiffu.build(config, H36M, ACTION_PROMPT, tower, GaussianDiffusion()).to(self.device)
+        model = DSGDiffu.build(config, H36M, ACTION_PROMPT, tower, GaussianDiffusion(), self.autocast_dtype)
+        return model.to(self.device)
 
     def poses(self, *shape: int) -> torch.Tensor:
         return 0.3 * torch.randn(*shape, device=self.device)
 
 
-def training_step(size: Size, num_frames: int, num_windows: int) -> Work:
+def training_step(size: Size, num_frames: int, num_windows: int, model: DSGDiffu | None = None) -> Work:
     F = size.frames(num_frames)
-    model = size.model(F).train()
+    model = model or size.model(F).train()
     state = TrainingState.new(model, H36M_GT)
     x_2d, x_start = size.poses(num_windows, F, J, 2), size.poses(num_windows, F, J, 3)
     verbs = [ACTIONS[window % len(ACTIONS)] for window in range(num_windows)]
@@ -70,10 +71,12 @@ def training_step(size: Size, num_frames: int, num_windows: int) -> Work:
     return step
 
 
-def evaluation(size: Size, num_frames: int, num_windows: int, num_hypotheses: int, num_steps: int) -> Work:
+def evaluation(
+    size: Size, num_frames: int, num_windows: int, num_hypotheses: int, num_steps: int, model: DSGDiffu | None = None
+) -> Work:
     """Sampling, mirrored, and the four settings' errors under Protocol #1; the text is encoded before, as in a run."""
     F = size.frames(num_frames)
-    model = size.model(F).eval()
+    model = model or size.model(F).eval()
     x_2d, target = size.poses(num_windows, F, J, 2), size.poses(num_windows, F, J, 3)
     noise = torch.randn(num_steps, num_windows, num_hypotheses, F, J, 3, device=size.device)
     with torch.no_grad():

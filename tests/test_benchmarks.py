@@ -6,8 +6,14 @@ import re
 import pytest
 
 import benchmarks.__main__ as speed
-from benchmarks import preparation
+from benchmarks import gpu, preparation
 from benchmarks.works import WORKS
+from common.clip_text import random_text_tower
+from common.denoiser import DenoiserConfig
+from common.diffusion import GaussianDiffusion
+from common.model import DSGDiffu
+from common.skeleton import H36M
+from common.text_prompts import ACTION_PROMPT
 
 
 def test_preparation(capsys):
@@ -42,3 +48,23 @@ def test_what_cannot_be_compared(tmp_path, capsys, content):
         (tmp_path / "old.json").write_text(content)
     assert speed.main(["--small", "--compare", str(tmp_path / "old.json")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_script_for_graphics_cards_runs_without_one(tmp_path, capsys):
+    out = tmp_path / "gpu.json"
+    assert gpu.main(["--device", "cpu", "--small", "--no-compile", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert [row["windows"] for row in found["training"]] == [1, 2]
+    assert all(row["milliseconds"] > 0 and row["mfu"] > 0 and row["peak_gib"] is None for row in found["training"])
+    assert all(row["frames_per_second"] > 0 for row in found["sampling"])
+    assert capsys.readouterr().out.count("| - |") == 3  # no card, no memory of it
+
+
+def test_flops_are_those_of_the_published_network():
+    """Counted by hand for 243 frames: 15 blocks of 8 D^2 weights, and 4 D^2 of both graphs, query and projection."""
+    model = DSGDiffu.build(DenoiserConfig(), H36M, ACTION_PROMPT, random_text_tower(), GaussianDiffusion())
+    tokens = 243 * 17
+    attentions = 4 * 512 * (8 * 243 + 7 * 17 + 77) * tokens
+    assert gpu.denoiser_flops(model, 243) == pytest.approx(2 * 124 * 512**2 * tokens + attentions, rel=0.01)
+    one, two = (gpu.training_flops(model, 243, windows) for windows in (4, 5))
+    assert two - one == pytest.approx(3 * gpu.denoiser_flops(model, 243))  # a fifth window brings no fifth text
