@@ -31,7 +31,8 @@ def solve_root(poses: Tensor, keypoints: Tensor, intrinsics: Tensor, weights: Te
     first by linear least squares on the pinhole model, for which the distortion is undone, then by two Gauss-Newton
     steps on the whole camera, each taken only where it brings the sum down.
 
-    A joint of weight 0 does not count: it may hold anything, NaN too. What the joints that count cannot tell:
+    A joint of weight 0 does not count, whatever it holds, nor does one without a finite keypoint. What the joints that
+    count cannot tell:
 
     - The depth is not known if they are fewer than two or one point in 2D, or if their mean depth comes out nearer than
       NEAREST (behind the camera; all joints of the pose at one point) or beyond FARTHEST. Their mean depth is then
@@ -39,7 +40,7 @@ def solve_root(poses: Tensor, keypoints: Tensor, intrinsics: Tensor, weights: Te
     - Where one of them would be nearer than NEAREST, or behind the camera, the root is moved back until none is.
     - If none counts, the root is ahead of the camera, at ASSUMED_DEPTH.
 
-    So whatever finite input is given, the root is finite and the joints that count are in front of the camera.
+    So whatever the keypoints are, a finite pose's root is finite and the joints that count are in front of the camera.
 
     Args:
         poses: (..., J, 3), camera space, root-relative, metres.
@@ -62,10 +63,11 @@ def solve_root(poses: Tensor, keypoints: Tensor, intrinsics: Tensor, weights: Te
         return values.to(poses).expand(*leading, *own).reshape(math.prod(leading), *own)
 
     weights, intrinsics = rows(weights, 1)[..., None], rows(intrinsics, 1)
-    counts = weights > 0
+    poses, keypoints = rows(poses, 2), rows(keypoints, 2)
+    counts = (weights > 0) & keypoints.isfinite().all(dim=-1, keepdim=True)
     weights = weights.where(counts, 0)
     share = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
-    poses, keypoints = rows(poses, 2).where(counts, 0), rows(keypoints, 2).where(counts, 0)
+    poses, keypoints = poses.where(counts, 0), keypoints.where(counts, 0)
     least_depth = NEAREST - poses[..., 2:].where(counts, math.inf).amin(dim=1)  # (N, 1), -inf where no joint counts
 
     root, depth_is_known = _linear_root(poses, rays_of(keypoints, intrinsics), share, least_depth)
