@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 ORACLE, TRUE_ROOT, DEPLOYABLE = "oracle", "needs the true root", "deployable"
 _SIGNS = {ORACLE: "*", TRUE_ROOT: "+", DEPLOYABLE: ""}
+_REMARKS = {ORACLE: "an oracle, not a result", TRUE_ROOT: "which no camera delivers", DEPLOYABLE: "deployable"}
 LEGEND = "* an oracle: it looks at the truth; + needs the true root position; without a sign: deployable"
 """What stands under every table whose columns are settings."""
 
@@ -16,7 +17,7 @@ class Setting:
     what: str
     needs: str
     kind: str
-    """ORACLE, TRUE_ROOT or DEPLOYABLE, which is all that a camera and a 2D detector allow."""
+    """ORACLE, TRUE_ROOT or DEPLOYABLE: it takes no more than a 2D detector and, at most, a calibrated camera."""
 
     @property
     def oracle(self) -> bool:
@@ -30,8 +31,7 @@ class Setting:
     @property
     def note(self) -> str:
         """A line for those who read a table."""
-        kind = "an oracle, not a result" if self.oracle else self.kind
-        return f"{self.label}: {self.what}; needs {self.needs} -- {kind}"
+        return f"{self.label}: {self.what}; needs {self.needs} -- {_REMARKS[self.kind]}"
 
     def as_data(self) -> dict:
         return {

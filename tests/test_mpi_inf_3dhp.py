@@ -460,7 +460,7 @@ def test_the_evaluation_its_poses_and_octave_give_one_answer(trained, tmp_path):
     argv += ["--evaluate", str(folder / "best_epoch_1_1.bin"), "-sampling_timesteps", "2"]
     assert main_3dhp.main(argv) == 0
     assert score(files) == 0
-    num_cells = 2 * 4 * 36 * (4 + 8)
+    num_cells = 2 * len(SETTINGS) * 36 * (4 + 8)
     assert check_same(files.run / "scores_H2_K2_run-best_epoch_1_1", files.out) == num_cells
     if shutil.which("octave-cli"):
         done = score_in_octave(files, tmp_path / "octave")

@@ -121,7 +121,7 @@ def test_tables_mark_oracles_and_what_needs_the_root():
     assert "J-Agg+" in text
     assert [line.split()[-1] for line in text.splitlines()[2:]] == ["-", "90.32", "90.32"]
     assert "an oracle" in notes(["P_Best"])[0]
-    assert notes(["J_Agg"])[0].endswith("needs the true root")
+    assert notes(["J_Agg"])[0].endswith("the true root position -- which no camera delivers")
     assert all(line.endswith("deployable") for line in notes(["P_Agg", "J_Agg_est", "R_Agg"]))
     assert "may be an oracle" in notes(["mine"])[0]
 
