@@ -1,6 +1,6 @@
 """Many hypotheses -> one answer, without the truth: P-Agg, J-Agg, J-Agg-est and R-Agg.
 
-J-Agg projects the hypotheses from the true position of the root, the other two from positions that are solved from the
+J-Agg projects the hypotheses from the true position of the root, J-Agg-est and R-Agg from positions solved from the
 2D input (common/root_position.py), so that all but J-Agg can be deployed.
 
 Letters: B windows, K sampling steps, H hypotheses, F frames, J joints. The oracles are in common/oracles.py.
