@@ -101,13 +101,65 @@ def project_to_2d(points: Tensor, intrinsics: Tensor) -> Tensor:
     Returns:
         (B, ..., 2), screen coordinates.
     """
-    parameters = intrinsics.reshape(-1, *[1] * (points.ndim - 2), 9)
-    focal, centre, radial, tangential = parameters.split([2, 2, 3, 2], dim=-1)
+    focal, centre, radial, tangential = _parameters(intrinsics, points.ndim)
     xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    factor, r2 = _distortion(xy, radial, tangential)
+    return focal * (xy * factor + tangential * r2) + centre
+
+
+def _parameters(intrinsics: Tensor, ndim: int) -> tuple[Tensor, ...]:
+    """(B, 9) -> focal length, centre, radial and tangential distortion, (B, 1, ..., 2 or 3) of `ndim` dimensions."""
+    return intrinsics.reshape(-1, *[1] * (ndim - 2), 9).split([2, 2, 3, 2], dim=-1)
+
+
+def _distortion(xy: Tensor, radial: Tensor, tangential: Tensor) -> tuple[Tensor, Tensor]:
+    """Of x/z and y/z (..., 2): the factor that they are distorted by and their squared length, both (..., 1)."""
     r2 = xy.square().sum(-1, keepdim=True)
     radial_factor = 1 + (radial * torch.cat([r2, r2**2, r2**3], dim=-1)).sum(-1, keepdim=True)
     tangential_factor = (tangential * xy).sum(-1, keepdim=True)
-    return focal * (xy * (radial_factor + tangential_factor) + tangential * r2) + centre
+    return radial_factor + tangential_factor, r2
+
+
+def projection_jacobian(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """The derivative of `project_to_2d` by the points: (B, ..., 3) and (B, 9) -> (B, ..., 2, 3), screen units a metre.
+
+    Where x/z or y/z is clamped, nothing depends on it.
+    """
+    focal, _, radial, tangential = _parameters(intrinsics, points.ndim)
+    ratio = points[..., :2] / points[..., 2:]
+    xy = ratio.clamp(-1, 1)
+    factor, r2 = _distortion(xy, radial, tangential)
+    slope = (radial * torch.cat([torch.ones_like(r2), 2 * r2, 3 * r2**2], dim=-1)).sum(-1, keepdim=True)
+    turn = 2 * slope * xy + tangential  # the factor's derivative by x/z and y/z
+    scale = focal / points[..., 2:]
+
+    def by(axis: int) -> Tensor:
+        """(B, ..., 2), by the points' x or y."""
+        change = xy * turn[..., axis : axis + 1] + 2 * tangential * xy[..., axis : axis + 1]
+        change[..., axis] += factor[..., 0]
+        return scale * change * (ratio == xy)[..., axis : axis + 1]
+
+    by_x, by_y = by(0), by(1)
+    return torch.stack([by_x, by_y, -(by_x * xy[..., :1] + by_y * xy[..., 1:])], dim=-1)
+
+
+_UNDISTORTING_STEPS = 5
+
+
+def rays_of(screen: Tensor, intrinsics: Tensor) -> Tensor:
+    """`project_to_2d` undone but for the depth: screen coordinates (B, ..., 2) and (B, 9) -> x/z and y/z (B, ..., 2).
+
+    Distortion is undone by fixed-point iteration: to 1e-5 for the cameras of our datasets. It is taken at x/z and y/z
+    clamped to +-1, as `project_to_2d` clamps them, and never as a factor of less than 1/2, so that whatever lies on the
+    screen has a finite ray.
+    """
+    focal, centre, radial, tangential = _parameters(intrinsics, screen.ndim)
+    distorted = (screen - centre) / focal
+    rays = distorted
+    for _ in range(_UNDISTORTING_STEPS):
+        factor, r2 = _distortion(rays.clamp(-1, 1), radial, tangential)
+        rays = (distorted - tangential * r2) / factor.clamp(min=0.5)
+    return rays
 
 
 def world_to_image(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ from common.datasets import DATASETS
 from common.errors import DataError, OneLineParser, UsageError, exit_code
 from common.files import write_json
 from common.h36m_dataset import (
+    check_confidences,
     check_views,
     check_world,
     one_sided_actions,
@@ -128,7 +129,7 @@ def _check_3d(description: DatasetDescription, worlds: Worlds, path: Path, repor
 
 
 def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, path: Path, report: FileReport) -> None:
-    tree, metadata = read_pose_file(path, ["positions_2d", "metadata"])
+    tree, metadata, confidences = read_pose_file(path, ["positions_2d", "metadata"], ("confidences",))
     tree = subject_tree(tree, path, "positions_2d")
     report.shape = f"(N, {description.skeleton.num_joints}, 2) pixels"
     with Problems(report, path):
@@ -149,14 +150,15 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
         with Problems(report, path):
             views = subject_cameras(cameras, subject, path)
             pixels = check_views(content, len(views), f"{path}: {subject} {action}")
-            for camera, of_camera in zip(views, pixels, strict=True):
+            trust = check_confidences(confidences, subject, action, len(views), path)
+            for camera, of_camera, its_trust in zip(views, pixels, trust, strict=True):
                 with Problems(report, path):
                     where = f"{path}: {subject} {action} camera {camera.name}"
                     shape = (-1, description.skeleton.num_joints, 2)
                     counts.append(len(check_array(of_camera, where, shape, "pixels")))
                     report.views += 1
                     if world is not None:
-                        clip = view_clip(description, subject, action, camera, world, of_camera, path)
+                        clip = view_clip(description, subject, action, camera, world, of_camera, its_trust, path)
                         longer = max(longer, counts[-1] - len(world))
                         if camera.intrinsics is not None:
                             errors.add(clip.name, *_seen_and_projected(clip))

@@ -32,6 +32,8 @@ class Clip:
     """Width and height of the image, pixels."""
     fps: float = 50.0
     """Frames a second."""
+    confidences: np.ndarray | None = None
+    """(N, J) float32, at least 0, the detector's, of each 2D joint against the others of its frame; None: not known."""
     valid: np.ndarray | None = None
     """(N,) bool, the frames whose truth is to be measured against; None: all."""
     activity: np.ndarray | None = None
@@ -46,7 +48,7 @@ class Clip:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What has one entry a frame, by field name."""
-        names = ("poses_2d", "poses_3d", "root", "valid", "activity", "truth_mm")
+        names = ("poses_2d", "poses_3d", "root", "confidences", "valid", "activity", "truth_mm")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property

@@ -51,7 +51,7 @@ class PckCurve:
     oracle: bool
 
 
-_PCK_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+_PCK_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def write_pck_curves(path: Path, thresholds: Sequence[float], curves: Sequence[PckCurve], title: str) -> None:

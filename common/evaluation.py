@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from common.aggregation import nearest_reprojection
+from common.aggregation import mean_hypothesis, nearest_reprojection, reproject_solved, reprojection_mean
 from common.answers import SequenceAnswers
 from common.camera import project_to_2d
 from common.clips import MM, Clip, truths_of
@@ -198,7 +198,7 @@ def counted_frames(clip: Clip, frames: np.ndarray, first: np.ndarray) -> np.ndar
 
 
 def batch_answers(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> dict[int, dict[str, Tensor]]:
-    """protocol -> setting -> (B, K, F, J, 3), metres; without intrinsics there is no J_Agg.
+    """protocol -> setting -> (B, K, F, J, 3), metres; without intrinsics there is none that reprojects.
 
     One sampling step after another: what is computed on the way takes the memory of one step's hypotheses.
     """
@@ -211,12 +211,18 @@ def batch_answers(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> 
     if reprojects:
         root = windows(clip.root)[:, None, None, :, None]
         intrinsics = torch.from_numpy(clip.camera.intrinsics).to(samples).expand(len(frames), 9)
+        confidences = None if clip.confidences is None else windows(clip.confidences)
 
     found = {protocol: [] for protocol in PROTOCOLS if protocol == 1 or p2}
     for step in samples.split(1, dim=1):
-        nearest = nearest_reprojection(project_to_2d(step + root, intrinsics), x_2d) if reprojects else None
+        means, chosen = {"P_Agg": mean_hypothesis(step)}, {}
+        if reprojects:
+            chosen["J_Agg"] = nearest_reprojection(project_to_2d(step + root, intrinsics), x_2d)
+            reprojected = reproject_solved(step, x_2d, intrinsics, confidences)
+            chosen["J_Agg_est"] = nearest_reprojection(reprojected, x_2d)
+            means["R_Agg"] = reprojection_mean(step, reprojected, x_2d)
         for protocol, of_steps in found.items():
-            of_steps.append(setting_poses(step, target, valid, nearest, align=protocol == 2))
+            of_steps.append(setting_poses(step, target, valid, means, chosen, align=protocol == 2))
     return {
         protocol: {setting: torch.cat([poses[setting] for poses in of_steps], dim=1) for setting in of_steps[0]}
         for protocol, of_steps in found.items()

@@ -1,7 +1,8 @@
 """Human3.6M's files (and HumanEva's and the sample's, in the same format) to clips.
 
 data_3d_<dataset>.npz: positions_3d -> subject -> action -> (N, joints, 3), world, metres.
-data_2d_<dataset>_<keypoints>.npz: positions_2d -> subject -> action -> a list over cameras of (>=N, J, 2), pixels.
+data_2d_<dataset>_<keypoints>.npz: positions_2d -> subject -> action -> a list over cameras of (>=N, J, 2), pixels;
+confidences, which data/prepare_2d.py adds: the same of (>=N, J).
 The format is VideoPose3D's (Pavllo et al. 2019).
 """
 
@@ -37,7 +38,7 @@ def read_h36m_format(
     path_3d = folder / f"data_3d_{description.name}.npz"
     path_2d = folder / f"data_2d_{description.name}_{keypoints}.npz"
     (tree_3d,) = read_pose_file(path_3d, ["positions_3d"])
-    tree_2d, metadata = read_pose_file(path_2d, ["positions_2d", "metadata"])
+    tree_2d, metadata, confidences = read_pose_file(path_2d, ["positions_2d", "metadata"], ("confidences",))
     tree_3d = subject_tree(tree_3d, path_3d, "positions_3d")
     tree_2d = subject_tree(tree_2d, path_2d, "positions_2d")
     check_layout(metadata, path_2d, description.skeleton)
@@ -62,9 +63,10 @@ def read_h36m_format(
             name = f"{subject} {action}"
             world = check_world(description, world, f"{path_3d}: {name}")
             pixels = check_views(actions_2d[action], len(views), f"{path_2d}: {name}")
+            trust = check_confidences(confidences, subject, action, len(views), path_2d)
             clips[subject][action] = [
-                view_clip(description, subject, action, camera, world, of_camera, path_2d)
-                for camera, of_camera in zip(views, pixels, strict=True)
+                view_clip(description, subject, action, camera, world, of_camera, its_trust, path_2d)
+                for camera, of_camera, its_trust in zip(views, pixels, trust, strict=True)
             ]
     return {subject: clips[subject] for subject in train}, {subject: clips[subject] for subject in test}
 
@@ -105,6 +107,15 @@ def check_views(pixels: object, num_views: int, where: str) -> list:
     return list(pixels)
 
 
+def check_confidences(confidences: object, subject: str, action: str, num_views: int, path: Path) -> list:
+    """One action's confidences, a list over cameras as its 2D is; of None if the file has none."""
+    if confidences is None:
+        return [None] * num_views
+    actions = confidences.get(subject) if isinstance(confidences, dict) else None
+    views = actions.get(action) if isinstance(actions, dict) else None
+    return check_views(views, num_views, f"{path}: confidences of {subject} {action}")
+
+
 def view_clip(
     description: DatasetDescription,
     subject: str,
@@ -112,14 +123,22 @@ def view_clip(
     camera: Camera,
     world: np.ndarray,
     pixels: object,
+    confidences: object,
     path_2d: Path,
 ) -> Clip:
-    """One view: world (N, J, 3) metres and its pixels (>=N, J, 2)."""
+    """One view: world (N, J, 3) metres, its pixels (>=N, J, 2), and their confidences (>=N, J) or None."""
     where = f"{path_2d}: {subject} {action} camera {camera.name}"
     skeleton = description.skeleton
     pixels = check_pixels(pixels, where, skeleton)
     if len(pixels) < len(world):
         raise DataError(f"{where} has {len(pixels)} frames of 2D for {len(world)} of 3D; expected at least as many")
+    if confidences is not None:
+        where += " confidences"
+        confidences = check_array(confidences, where, (-1, skeleton.num_joints), "confidences")[: len(world)]
+        if len(confidences) < len(world):
+            raise DataError(f"{where}: {len(confidences)} frames for {len(world)} of 3D; expected at least as many")
+        if confidences.min() < 0:
+            raise DataError(f"{where}: the least is {confidences.min():.3g}; expected none below 0")
     poses = world_to_camera(world, camera)
     root = poses[:, skeleton.root]
     return Clip(
@@ -131,4 +150,5 @@ def view_clip(
         root=root.astype(np.float32),
         size=(camera.width, camera.height),
         fps=description.fps,
+        confidences=confidences,
     )

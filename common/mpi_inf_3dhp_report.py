@@ -12,19 +12,18 @@ from common.curves import PckCurve, write_pck_curves
 from common.files import write_json, write_text
 from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import (
+    UNKNOWN,
     Score,
     Scores,
     as_data,
     csv_name,
     csv_text,
-    mark,
     pck_curve,
     score_sequences,
     table,
 )
-from common.settings import SETTINGS
+from common.settings import LEGEND, SETTINGS
 
-UNKNOWN = "unknown"
 _CURVE_THRESHOLDS = tuple(range(0, 201, 2))  # mm
 
 
@@ -66,8 +65,7 @@ def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Seque
     written = write(folder, result, annotation, [*notes, *left_out])
     for path in other_scores(folder, result, annotation):
         path.unlink()
-    legend = "* an oracle, + no oracle that yet needs more than the input: see above"
-    return report(result, annotation, [legend, *left_out]), written
+    return report(result, annotation, left_out), written
 
 
 def report(result: Result, annotation: str, notes: Sequence[str]) -> str:
@@ -79,7 +77,7 @@ def report(result: Result, annotation: str, notes: Sequence[str]) -> str:
     ]
     activities = {setting: scores.by_activity for setting, scores in last.items() if scores.by_activity}
     parts.append(table(activities, "activity") if activities else "no activities are known: no table of them")
-    parts.append("\n".join(notes))
+    parts.append("\n".join([LEGEND, *notes]))
     return "\n\n".join(parts)
 
 
@@ -124,7 +122,7 @@ def write(folder: Path, result: Result, annotation: str, notes: Sequence[str]) -
         for step, found in steps.items():
             for name, (kind, rows) in _csvs(setting, step, found).items():
                 written.append(folder / name)
-                write_text(written[-1], csv_text(rows, kind, annotation))
+                write_text(written[-1], csv_text(rows, kind, setting, annotation))
     written.append(folder / _json_name(annotation))
     write_json(written[-1], data(result, annotation, notes))
     written.append(folder / _plot_name(annotation))
@@ -133,13 +131,17 @@ def write(folder: Path, result: Result, annotation: str, notes: Sequence[str]) -
         found = steps[max(steps)]
         name, oracle = setting, False
         if setting in SETTINGS:
-            name, oracle = SETTINGS[setting].label, SETTINGS[setting].oracle
-            name += " (oracle)" if oracle else "" if not mark(setting) else " (needs the true root)"
+            name, oracle = f"{SETTINGS[setting].label} ({SETTINGS[setting].kind})", SETTINGS[setting].oracle
         auc = found.scores.mean_over_sequences.auc["Total"]
         curves.append(PckCurve(name, pck_curve(found.errors, _CURVE_THRESHOLDS), auc, oracle))
     title = f"MPI-INF-3DHP, mean over sequences, last step, {annotation}"
     write_pck_curves(written[-1], _CURVE_THRESHOLDS, curves, title)
     return written
+
+
+def _unknown_setting(name: str) -> dict:
+    """What others saved errors of, as `Setting.as_data` says what we know."""
+    return {"label": name, "what": None, "needs": None, "kind": None, "oracle": None}
 
 
 def data(result: Result, annotation: str, notes: Sequence[str]) -> dict:
@@ -150,9 +152,7 @@ def data(result: Result, annotation: str, notes: Sequence[str]) -> dict:
         "units": {"mpjpe": "mm", "pck": "percent", "auc": "percent"},
         "settings": {
             setting: {
-                "label": SETTINGS[setting].label if setting in SETTINGS else setting,
-                "oracle": SETTINGS[setting].oracle if setting in SETTINGS else None,
-                "needs": SETTINGS[setting].needs if setting in SETTINGS else None,
+                **(SETTINGS[setting].as_data() if setting in SETTINGS else _unknown_setting(setting)),
                 "steps": {str(step): as_data(found.scores) for step, found in steps.items()},
             }
             for setting, steps in result.items()

@@ -136,27 +136,32 @@ def pck_curve(errors: Mapping[str, np.ndarray], thresholds: Iterable[float]) -> 
 
 # --- for programs ---
 
+UNKNOWN = "unknown"
+"""An annotation or a setting that those who saved errors did not name."""
+
 
 def csv_name(kind: str, setting: str, step: str) -> str:
     """The field's file name; kind is 'sequencewise' or 'activitywise', step counts from 1."""
     return f"mpii_3dhp_evaluation_{kind}_ori_{setting}_t{step}.csv"
 
 
-def csv_text(rows: Mapping[str, Score], kind: str, annotation: str) -> str:
+def csv_text(rows: Mapping[str, Score], kind: str, setting: str, annotation: str) -> str:
     """A table in CSV, the same to the letter as 3dhp_test/test_util's, but for the numbers' last digits.
 
     Args:
         rows: by_sequence or by_activity of Scores.
         kind: the first column's name, 'sequence' or 'activity'.
+        setting: whose scores they are; every row says of what kind it is.
         annotation: against which the errors are.
     """
-    header = [kind, "annotation", "frames"]
+    of_setting = SETTINGS[setting].kind if setting in SETTINGS else UNKNOWN
+    header = [kind, "annotation", "setting", "frames"]
     header += [f"mpjpe_{joint}_mm" for joint in (*MPI_INF_3DHP.joint_names, "average")]
     header += [f"{metric}_{group}_percent" for metric in ("pck", "auc") for group in (*JOINT_GROUPS, "Total")]
     lines = [header]
     for name, score in rows.items():
         values = [*score.mpjpe.values(), *score.pck.values(), *score.auc.values()]
-        lines.append([name, annotation, str(score.frames), *(f"{value:.9f}" for value in values)])
+        lines.append([name, annotation, of_setting, str(score.frames), *(f"{value:.9f}" for value in values)])
     return "".join(",".join(line) + "\n" for line in lines)
 
 
@@ -174,15 +179,9 @@ def as_data(scores: Scores) -> dict:
 # --- for people ---
 
 
-def mark(setting: str) -> str:
-    """The sign after a setting's name: * an oracle, + no oracle that yet needs more than the input."""
-    if setting not in SETTINGS:
-        return ""
-    return "*" if SETTINGS[setting].oracle else "" if SETTINGS[setting].needs == "nothing" else "+"
-
-
 def label(setting: str) -> str:
-    return (SETTINGS[setting].label if setting in SETTINGS else setting) + mark(setting)
+    """A setting's name with its sign (LEGEND in common/settings.py); "?" for errors that others saved."""
+    return SETTINGS[setting].marked if setting in SETTINGS else f"{setting}?"
 
 
 def table(columns: Mapping[str, Mapping[str, Score]], title: str) -> str:
@@ -210,11 +209,9 @@ def table(columns: Mapping[str, Mapping[str, Score]], title: str) -> str:
 
 def notes(settings: Iterable[str]) -> list[str]:
     """What a reader must know of the settings before comparing their numbers."""
-    lines = []
-    for name in settings:
-        if name in SETTINGS:
-            what = f"{label(name)}: {SETTINGS[name].what}; needs {SETTINGS[name].needs}"
-            lines.append(what + (" -- an oracle, not a result" if SETTINGS[name].oracle else ""))
-        else:
-            lines.append(f"{name}: how its hypotheses were put together is not said; it may be an oracle")
-    return lines
+    return [
+        SETTINGS[name].note
+        if name in SETTINGS
+        else f"{label(name)}: how its hypotheses were put together is not said; it may be an oracle"
+        for name in settings
+    ]

@@ -1,18 +1,26 @@
-"""The answers to a batch of windows under the four settings and a protocol, and their errors, as published.
+"""The answers to a batch of windows under every setting and a protocol, and their errors, as published.
 
-Under Protocol #2 every hypothesis is aligned on its own; J-Best, P-Best and J-Agg choose among those, and P-Agg aligns
-the mean pose.
+Under Protocol #2 every hypothesis is aligned on its own; the settings that choose do so among those. Those that average
+align their mean pose.
 """
+
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from common.aggregation import mean_hypothesis, take_hypothesis
+from common.aggregation import take_hypothesis
 from common.metrics import joint_errors, procrustes_align
 from common.oracles import best_hypothesis, best_joint
+from common.settings import SETTINGS
 
 
 def setting_poses(
-    samples: Tensor, target: Tensor, valid: Tensor, nearest: Tensor | None, align: bool
+    samples: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    means: Mapping[str, Tensor],
+    chosen: Mapping[str, Tensor],
+    align: bool,
 ) -> dict[str, Tensor]:
     """One answer a setting.
 
@@ -20,24 +28,23 @@ def setting_poses(
         samples: (B, K, H, F, J, 3), camera space, root-relative.
         target: (B, F, J, 3), the truth.
         valid: (B, F) bool, the frames by which P_Best is chosen.
-        nearest: (B, K, 1, F, J) from `nearest_reprojection`; None leaves J_Agg out.
+        means: the settings that average, P_Agg and R_Agg -> (B, K, F, J, 3), not aligned.
+        chosen: the settings that choose without the truth, J_Agg and J_Agg_est -> (B, K, 1, F, J) from
+            `nearest_reprojection`.
         align: False for Protocol #1 (MPJPE), True for Protocol #2 (P-MPJPE), in which the answers lie upon the truth.
 
     Returns:
-        {"J_Best", "P_Best", "P_Agg", "J_Agg"} -> (B, K, F, J, 3), in the units of the input.
+        The oracles and all of `means` and `chosen`, in the order of SETTINGS -> (B, K, F, J, 3), in the units of the
+        input.
     """
-    truth, mean = target[:, None], mean_hypothesis(samples)
+    truth = target[:, None]
     if align:
-        samples, mean = procrustes_align(samples, truth[:, None]), procrustes_align(mean, truth)
+        samples = procrustes_align(samples, truth[:, None])
+        means = {setting: procrustes_align(mean, truth) for setting, mean in means.items()}
     errors = joint_errors(samples, truth[:, None])
-    found = {
-        "J_Best": take_hypothesis(samples, best_joint(errors)),
-        "P_Best": take_hypothesis(samples, best_hypothesis(errors, valid)),
-        "P_Agg": mean,
-    }
-    if nearest is not None:
-        found["J_Agg"] = take_hypothesis(samples, nearest)
-    return found
+    chosen = {"J_Best": best_joint(errors), "P_Best": best_hypothesis(errors, valid), **chosen}
+    found = {**means, **{setting: take_hypothesis(samples, index) for setting, index in chosen.items()}}
+    return {setting: found[setting] for setting in SETTINGS if setting in found}
 
 
 def mean_errors(poses: dict[str, Tensor], target: Tensor, counted: Tensor) -> dict[str, Tensor]:

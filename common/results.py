@@ -16,7 +16,7 @@ from common.clips import kind_of_truth
 from common.datasets import DATASETS
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
-from common.settings import SETTINGS
+from common.settings import LEGEND, SETTINGS
 from common.solvers import DDIM
 
 AVERAGES = {"action": "average", "sequence": "mean over sequences"}
@@ -48,13 +48,12 @@ def seen_in_training(options: Options, its_run: dict) -> str:
 def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> list[str]:
     """What a reader must know before comparing the numbers."""
     shown = evaluation.settings
-    lines = [
-        f"{SETTINGS[name].label}: {SETTINGS[name].what}; needs {SETTINGS[name].needs}"
-        + (" -- an oracle, not a result" if SETTINGS[name].oracle else "")
-        for name in shown
-    ]
-    if shown and "J_Agg" not in shown:
-        lines.append("J-Agg is left out: this dataset's cameras have no known intrinsics to reproject with")
+    lines = [SETTINGS[name].note for name in shown]
+    left_out = [setting.label for name, setting in SETTINGS.items() if name not in shown]
+    if shown and left_out:
+        lines.append(
+            f"Left out: {', '.join(left_out)}, for this dataset's cameras have no intrinsics to reproject with"
+        )
     if evaluation.row == "sequence":
         lines.append("Text: the clips have no action names; the network was told none")
         lines.append("Frames: each of a sequence's valid frames counts once")
@@ -88,20 +87,22 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
 
 
 def table(evaluation: Evaluation, subject: str) -> str:
-    """One row an action or sequence, one column a setting, at the last sampling step; oracles carry a star."""
+    """One row an action or sequence, one column a setting with its sign (LEGEND), at the last sampling step."""
     rows = {row: found.errors for row, found in evaluation.rows(subject).items()}
     average = evaluation.average(subject)
     rows |= {AVERAGES[evaluation.row]: average}
     if evaluation.row == "sequence":
         rows["mean over frames"] = evaluation.frame_average(subject)
     columns = [(protocol, name) for protocol in average for name in average[protocol]]
-    head = [f"{SETTINGS[name].label}{'*' if SETTINGS[name].oracle else ''}" for _, name in columns]
+    head = [SETTINGS[name].marked for _, name in columns]
     if len(average) > 1:
         head = [f"{label} P{protocol}" for label, (protocol, _) in zip(head, columns, strict=True)]
-    width = max(len(row) for row in [*rows, "mm, last step"])
-    lines = ["  ".join([f"{'mm, last step':<{width}}", *(f"{label:>10}" for label in head)])]
+    width, cell = (max(map(len, texts)) for texts in ([*rows, "mm, last step"], [*head, "1234567.89"]))
+    lines = ["  ".join([f"{'mm, last step':<{width}}", *(f"{label:>{cell}}" for label in head)])]
     for row, errors in rows.items():
-        numbers = [f"{errors[protocol][name][-1]:10.2f}" if errors else f"{'-':>10}" for protocol, name in columns]
+        numbers = [
+            f"{errors[protocol][name][-1]:{cell}.2f}" if errors else f"{'-':>{cell}}" for protocol, name in columns
+        ]
         lines.append("  ".join([f"{row:<{width}}", *numbers]))
     return "\n".join(lines)
 
@@ -113,8 +114,8 @@ def report(evaluation: Evaluation, options: Options, checkpoint: Checkpoint) -> 
         parts.append((f"{subject}\n" if subject else "") + table(evaluation, subject))
     if len(evaluation.subjects) > 1:
         mean = {name: error[-1] for name, error in _over_subjects(evaluation).get(1, {}).items()}
-        parts.append("mean over subjects: " + ", ".join(f"{SETTINGS[k].label} {v:.2f} mm" for k, v in mean.items()))
-    parts.append("* an oracle: it looks at the truth\n" + "\n".join(notes(options, checkpoint, evaluation)))
+        parts.append("mean over subjects: " + ", ".join(f"{SETTINGS[k].marked} {v:.2f} mm" for k, v in mean.items()))
+    parts.append(LEGEND + "\n" + "\n".join(notes(options, checkpoint, evaluation)))
     return "\n\n".join(parts)
 
 
@@ -186,10 +187,7 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, pa
         "checkpoint": str(path),
         "epoch": checkpoint.epoch,
         "checkpoint_chosen_on": selection_of(checkpoint),
-        "settings": {
-            name: {"label": setting.label, "what": setting.what, "needs": setting.needs, "oracle": setting.oracle}
-            for name, setting in SETTINGS.items()
-        },
+        "settings": {name: setting.as_data() for name, setting in SETTINGS.items()},
         "frames": evaluation.num_frames,
         "seconds": round(evaluation.seconds, 3),
         "subjects": subjects,

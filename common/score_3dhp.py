@@ -24,8 +24,8 @@ from common.mpi_inf_3dhp_errors import (
     read_predictions,
     read_saved_errors,
 )
-from common.mpi_inf_3dhp_report import UNKNOWN, Result, Step, all_left_out, other_scores, report, write
-from common.mpi_inf_3dhp_scores import notes, score_sequences
+from common.mpi_inf_3dhp_report import Result, Step, all_left_out, other_scores, report, write
+from common.mpi_inf_3dhp_scores import UNKNOWN, notes, score_sequences
 from common.settings import SETTINGS
 
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 from scipy.io import savemat
 
-SETTINGS = ("P_Agg", "P_Best", "J_Best", "J_Agg")
+SETTINGS = ("P_Agg", "P_Best", "J_Best", "J_Agg", "J_Agg_est", "R_Agg")
 
 
 def write_v73(path: Path, **variables: np.ndarray) -> None:

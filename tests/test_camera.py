@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from common.camera import (
     camera_to_world,
     image_coordinates,
     load_cameras,
     normalize_screen_coordinates,
+    project_to_2d,
+    projection_jacobian,
+    rays_of,
     world_to_camera,
     world_to_image,
 )
@@ -38,3 +43,19 @@ def test_projects_the_sample_onto_its_pixels():
         projected, ahead = world_to_image(world, camera)
         assert np.abs(projected - expected).max() < 0.01
         np.testing.assert_array_equal(ahead, world_to_camera(world, camera)[..., 2])
+
+
+@pytest.mark.parametrize("scale", [1, 3])  # the second: some x/z and y/z are clamped
+def test_the_derivative_of_the_projection(scale):
+    points = torch.from_numpy(np.random.default_rng(0).normal(scale=scale, size=(2, 5, 3))) + torch.tensor([0, 0, 10.0])
+    intrinsics = torch.from_numpy(np.stack([camera.intrinsics for camera in load_cameras("h36m.json")["S9"][:2]]))
+    expected = torch.autograd.functional.jacobian(lambda points: project_to_2d(points, intrinsics.double()), points)
+    expected = torch.stack([torch.stack([expected[b, j, :, b, j] for j in range(5)]) for b in range(2)])
+    torch.testing.assert_close(projection_jacobian(points, intrinsics.double()), expected)
+
+
+def test_rays_undo_the_projection():
+    rays = torch.from_numpy(np.random.default_rng(0).uniform(-0.5, 0.5, size=(4, 100, 2)))
+    intrinsics = torch.from_numpy(np.stack([camera.intrinsics for camera in load_cameras("h36m.json")["S9"]])).double()
+    points = 4 * torch.cat([rays, torch.ones_like(rays[..., :1])], dim=-1)
+    torch.testing.assert_close(rays_of(project_to_2d(points, intrinsics), intrinsics), rays, rtol=0, atol=1e-5)

@@ -7,7 +7,7 @@ import pytest
 
 from common.datasets import DATASETS, load_dataset
 from common.errors import DataError, UsageError
-from common.npz_files import write_npz
+from common.npz_files import read_npz, write_npz
 from common.pose_files import layout_metadata
 from common.skeleton import H36M
 from common.text_prompts import NEUTRAL_VERB
@@ -37,6 +37,48 @@ def test_2d_longer_than_3d_is_cut(h36m_files):
     views[0] = np.concatenate([views[0], views[0][:3]])
     dataset = load(h36m_files.save())
     assert all(clip.num_frames == len(clip.poses_3d) == 20 for clip in dataset.test if clip.action == "Walking")
+
+
+def with_confidences(files, change=lambda views: views):
+    """Write the files, every joint of a view with its own confidence."""
+    random = np.random.default_rng(0)
+    trust = {
+        subject: {
+            action: change([random.random(poses.shape[:2]).astype(np.float32) for poses in views])
+            for action, views in actions.items()
+        }
+        for subject, actions in files.positions_2d.items()
+    }
+    files.save()
+    path = files.folder / f"data_2d_{files.dataset}_gt.npz"
+    write_npz(path, **read_npz(path), confidences=trust)
+    return trust
+
+
+def test_confidences_come_with_the_2d(h36m_files):
+    trust = with_confidences(h36m_files)
+    dataset = load(h36m_files, downsample=2)
+    for clip, expected in zip(dataset.test[4:8], trust["S9"]["Walking 1"], strict=True):
+        assert clip.action == "Walking 1"
+        np.testing.assert_array_equal(clip.confidences, expected[::2])
+    assert load(h36m_files.save()).test[0].confidences is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda views: views[:3], "confidences of S1 Walking has 3 cameras; expected a list over 4 cameras"),
+        (lambda views: None, "confidences of S1 Walking has a single NoneType"),
+        (lambda views: [view[:9] for view in views], "confidences: 9 frames for 20 of 3D; expected at least as many"),
+        (lambda views: [view[:, :5] for view in views], r"confidences has shape \(20, 5\); expected \(N, 17\)"),
+        (lambda views: [-view for view in views], "confidences: the least is -[0-9.]+; expected none below 0"),
+        (lambda views: [view * np.nan for view in views], "confidences is not a finite number in frame 0"),
+    ],
+)
+def test_odd_confidences(h36m_files, change, message):
+    with_confidences(h36m_files, change)
+    with pytest.raises(DataError, match=message):
+        load(h36m_files)
 
 
 def test_actions_downsample_subset_and_validation_subjects(h36m_files):

@@ -13,6 +13,7 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.evaluation import Sampling, average, batch_answers, evaluate, predict_clip
 from common.model import DSGDiffu
+from common.settings import SETTINGS, TRUE_ROOT
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
 
@@ -59,6 +60,7 @@ def test_each_setting_finds_what_it_must(case):
     np.testing.assert_allclose(found["P_Best"], [0.1 * distance * 8 / 17] * 2, rtol=1e-4)
     np.testing.assert_allclose(found["P_Agg"], [distance * (16 * 0.4 / 3 + 0.3 / 3) / 17] * 2, rtol=1e-4)
     np.testing.assert_allclose(found["J_Agg"], 0, atol=1e-2)  # pixels without noise name the right hypothesis
+    assert list(found) == list(SETTINGS)
 
 
 def test_p_best_is_chosen_once_for_each_batch_of_windows(case):
@@ -85,6 +87,40 @@ def test_j_agg_reprojects_each_frame_from_where_its_root_is(case):
     )  # seen right from the first frame's root
     answers = batch_answers(clip, frames, torch.stack([truth + walked, truth], dim=1)[:, None], p2=False)
     torch.testing.assert_close(answers[1]["J_Agg"][:, 0], truth)
+
+
+def test_the_deployable_settings_do_not_see_the_true_root(case):
+    clip = case[1][0]
+    frames = np.arange(18).reshape(2, 9)
+    torch.manual_seed(0)
+    samples = torch.from_numpy(clip.poses_3d[frames])[:, None, None] + 0.05 * torch.randn(2, 1, 4, 9, 17, 3)
+    lost = replace(clip, root=clip.root + np.float32([2, 0, 0]))
+    found, again = (batch_answers(of_clip, frames, samples, p2=True) for of_clip in (clip, lost))
+    for protocol in (1, 2):
+        for setting in found[protocol]:
+            same = torch.equal(found[protocol][setting], again[protocol][setting])
+            assert same == (SETTINGS[setting].kind != TRUE_ROOT)
+
+
+def test_confidences_weigh_the_joints_that_the_root_is_solved_from(case):
+    clip = case[1][0]
+    frames = np.arange(18).reshape(2, 9)
+    poses_2d, trust = clip.poses_2d.copy(), np.ones((clip.num_frames, 17), np.float32)
+    poses_2d[:, 3:6] += 0.3  # far off, and the detector may know it: else the root goes there, and the joints with it
+    truth = torch.from_numpy(clip.poses_3d[frames])
+    samples = torch.stack([truth - torch.tensor([0.05, 0, 0]) * (torch.arange(17) > 9)[:, None], truth], dim=1)[:, None]
+    chosen = {}
+    for confidence in (1, 0):
+        trust[:, 3:6] = confidence
+        marked = replace(clip, poses_2d=poses_2d, confidences=trust)
+        poses = batch_answers(marked, frames, samples, p2=False)[1]["J_Agg_est"][:, 0]
+        chosen[confidence] = (poses[:, :, 10:, 0] == truth[:, :, 10:, 0]).float().mean().item()
+    assert chosen[0] == 1
+    assert chosen[1] < 0.5
+    unmarked = batch_answers(replace(clip, poses_2d=poses_2d), frames, samples, p2=False)[1]
+    filled = replace(clip, poses_2d=poses_2d, confidences=np.zeros_like(trust))  # nobody found: all there is
+    for setting, poses in batch_answers(filled, frames, samples, p2=False)[1].items():
+        assert torch.equal(poses, unmarked[setting])
 
 
 def test_a_similar_pose_has_no_protocol_2_error(case):

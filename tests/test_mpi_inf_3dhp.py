@@ -38,7 +38,7 @@ from tests.test_release_compat import GOLDEN
 from tests.test_score_3dhp import check_same, score, score_in_octave
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "cmu_3dhp"
-SETTINGS = ("J_Best", "P_Best", "P_Agg", "J_Agg")
+SETTINGS = ("J_Best", "P_Best", "P_Agg", "J_Agg", "J_Agg_est", "R_Agg")
 MIXED = "Trained on univ_annot3, measured against annot3: two truths, not comparable with numbers of one"
 
 
@@ -190,8 +190,11 @@ def test_settings_agree_with_plain_numpy():
     samples, target = random.normal(size=(2, 3, 4, 5, 17, 3)), random.normal(size=(2, 5, 17, 3))
     valid, counted = random.random((2, 2, 5)) > 0.3
     nearest = random.integers(4, size=(2, 3, 1, 5, 17))
-    tensors = map(torch.from_numpy, (samples, target, valid, nearest))
-    poses = setting_poses(*tensors, align=False)
+    weighted = random.normal(size=(2, 3, 5, 17, 3))
+    means = {"P_Agg": torch.from_numpy(samples.mean(axis=2)), "R_Agg": torch.from_numpy(weighted)}
+    chosen = {"J_Agg_est": torch.from_numpy(nearest[:, :, :, ::-1].copy()), "J_Agg": torch.from_numpy(nearest)}
+    poses = setting_poses(*map(torch.from_numpy, (samples, target, valid)), means, chosen, align=False)
+    assert tuple(poses) == SETTINGS
     found = mean_errors(poses, torch.from_numpy(target), torch.from_numpy(counted))
     errors = np.linalg.norm(samples - target[:, None, None], axis=-1)  # (B, K, H, F, J)
     for step in range(3):
@@ -202,6 +205,8 @@ def test_settings_agree_with_plain_numpy():
             "P_Best": of_step[:, best][counted].mean(),
             "P_Agg": np.linalg.norm(samples[:, step].mean(axis=1) - target, axis=-1)[counted].mean(),
             "J_Agg": np.take_along_axis(of_step, nearest[:, step], axis=1)[:, 0][counted].mean(),
+            "J_Agg_est": np.take_along_axis(of_step, nearest[:, step, :, ::-1], axis=1)[:, 0][counted].mean(),
+            "R_Agg": np.linalg.norm(weighted[:, step] - target, axis=-1)[counted].mean(),
         }
         for setting, error in expected.items():
             assert found[setting][step].item() == pytest.approx(error)
@@ -455,7 +460,7 @@ def test_the_evaluation_its_poses_and_octave_give_one_answer(trained, tmp_path):
     argv += ["--evaluate", str(folder / "best_epoch_1_1.bin"), "-sampling_timesteps", "2"]
     assert main_3dhp.main(argv) == 0
     assert score(files) == 0
-    num_cells = 2 * 4 * 36 * (4 + 8)
+    num_cells = 2 * len(SETTINGS) * 36 * (4 + 8)
     assert check_same(files.run / "scores_H2_K2_run-best_epoch_1_1", files.out) == num_cells
     if shutil.which("octave-cli"):
         done = score_in_octave(files, tmp_path / "octave")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.aggregation import nearest_reprojection
+from common.aggregation import mean_hypothesis, nearest_reprojection
 from common.clip_text import TextTower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
@@ -126,9 +126,10 @@ def test_samples(case):
 def test_the_eight_metrics(prefix, align):
     golden = dict(np.load(GOLDEN / "h36m.npz"))
     nearest = nearest_reprojection(tensor(golden["metric_reproj_2d"]), tensor(golden["x_2d"]))
-    target = tensor(golden["target"])
+    samples, target = tensor(golden["metric_pred"]), tensor(golden["target"])
     every = torch.ones(target.shape[:2], dtype=torch.bool)
-    found = mean_errors(setting_poses(tensor(golden["metric_pred"]), target, every, nearest, align), target, every)
+    poses = setting_poses(samples, target, every, {"P_Agg": mean_hypothesis(samples)}, {"J_Agg": nearest}, align)
+    found = mean_errors(poses, target, every)
     assert list(found) == ["J_Best", "P_Best", "P_Agg", "J_Agg"]
     for name, errors in found.items():
         assert_close(errors, golden[f"{prefix}_{name}"])

@@ -77,12 +77,15 @@ def test_training_leaves_everything_behind(trained):
 def test_the_log_and_the_json_say_the_same_and_what_the_numbers_are(trained):
     text = (trained.folder / "h36m_test_log_H2_K2.txt").read_text()
     found = trained.results("H2_K2")
-    for name in ("J_Best", "P_Best", "P_Agg", "J_Agg"):
+    for name in ("J_Best", "P_Best", "P_Agg", "J_Agg", "J_Agg_est", "R_Agg"):
         value = found["average"]["protocol_1"][name][1]
         assert f"step 1 Protocol #1   (MPJPE) action-wise average {name}: {value:f} mm" in text
         walking = found["subjects"]["all"]["actions"]["Walking"]["protocol_1"][name][0]
         assert f"step 0 : Protocol #1 Error (MPJPE) {name}: {walking:f} mm" in text
     assert [name for name, setting in found["settings"].items() if setting["oracle"]] == ["J_Best", "P_Best"]
+    kinds = {name: setting["kind"] for name, setting in found["settings"].items()}
+    assert [name for name, kind in kinds.items() if kind == "deployable"] == ["P_Agg", "J_Agg_est", "R_Agg"]
+    assert kinds["J_Agg"] == "needs the true root"
     assert "J-Best: each joint of the hypothesis closest to the truth; needs the 3D truth -- an oracle" in text
     assert found["action_prompt"] == "given"
     assert found["checkpoint_chosen_on"] == "the test subjects S9, as the field does"
@@ -107,7 +110,7 @@ def test_evaluation_is_repeatable_and_does_not_depend_on_the_batch(run):
     for windows in ("1", "7"):
         assert run("--evaluate", "best_epoch_1_1.bin", "-num_proposals", "3", "-b", windows) == 0
         found.append(run.results("H3_K1")["average"]["protocol_1"])
-    for name in ("P_Agg", "J_Agg", "J_Best"):  # P-Best is chosen once a batch
+    for name in ("P_Agg", "J_Agg", "J_Agg_est", "R_Agg", "J_Best"):  # P-Best is chosen once a batch
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5)
 
 
@@ -242,7 +245,7 @@ def test_humaneva_trains_with_15_joints_and_leaves_j_agg_out(tmp_path, capsys):
     argv = ["-d", "humaneva15", "--data-dir", str(files.folder), "-c", str(tmp_path / "run"), "--p2"]
     argv += ["-str", "Train/S1", "-ste", "Validate/S1", "--device", "cpu"]
     assert main_gt.main([*SMALL, *argv]) == 0
-    assert "J-Agg is left out" in capsys.readouterr().out
+    assert "Left out: J-Agg, J-Agg-est, R-Agg" in capsys.readouterr().out
     found = json.loads((tmp_path / "run" / "results_H1_K1.json").read_text())
     assert found["average"]["protocol_2"].keys() == {"J_Best", "P_Best", "P_Agg"}
     assert found["subjects"]["all"]["actions"].keys() == {"Walking", "Jog"}

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from common.score_3dhp import main
-from tests.mpi_inf_3dhp_files import TestSet, write_v73
+from tests.mpi_inf_3dhp_files import SETTINGS, TestSet, write_v73
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "3dhp_test" / "test_util" / "mpii_test_predictions_ori_py.m"
@@ -54,8 +54,8 @@ def check_same(ours: Path, octaves: Path) -> int:
         rows_a, rows_b = read_csv(a), read_csv(b)
         assert list(rows_a) == list(rows_b)
         for row_a, row_b in zip(rows_a.values(), rows_b.values(), strict=True):
-            (_, _, _, *cells_a), (_, _, _, *cells_b) = row_a.values(), row_b.values()
-            assert list(row_a.values())[:3] == list(row_b.values())[:3]
+            (_, _, _, _, *cells_a), (_, _, _, _, *cells_b) = row_a.values(), row_b.values()
+            assert list(row_a.values())[:4] == list(row_b.values())[:4]
             np.testing.assert_allclose(np.array(cells_a, float), np.array(cells_b, float), rtol=0, atol=1e-6)
             count += len(cells_a)
     return count
@@ -383,7 +383,7 @@ def test_octave_gives_the_same_numbers_on_the_real_ts5(tmp_path, annotation):
     done = score_in_octave(files, tmp_path / "octave", ANNOTATION=annotation)
     assert done.returncode == 0, done.stderr
     assert score(files, "--annotation", annotation) == 0
-    assert check_same(files.out, tmp_path / "octave") == 2 * 4 * 12 * 36
+    assert check_same(files.out, tmp_path / "octave") == 2 * len(SETTINGS) * 12 * 36
     row = read_csv(files.out / "mpii_3dhp_evaluation_sequencewise_ori_J_Agg_t2.csv")["TestSeq5"]
     assert (row["annotation"], row["frames"]) == (annotation, "276")
 
@@ -410,11 +410,14 @@ def test_octaves_errors_can_be_read_again(tmp_path, capsys):
 @octave
 def test_octave_says_what_is_wrong_with_its_settings(tmp_path):
     files = TestSet(tmp_path, {"TS1": 4}, settings=()).save()
-    assert "has none of inference_data_{P_Agg,P_Best,J_Best,J_Agg}" in score_in_octave(files, files.out).stderr
+    assert (
+        "has none of inference_data_{P_Agg,P_Best,J_Best,J_Agg,J_Agg_est,R_Agg}"
+        in score_in_octave(files, files.out).stderr
+    )
     assert "expected annot3 or univ_annot3" in score_in_octave(files, files.out, ANNOTATION="annot2").stderr
     done = score_in_octave(files, files.out, SETTINGS="P_Agg,foo")
     assert done.returncode == 1
-    assert "no setting is called 'foo'; there are P_Agg,P_Best,J_Best,J_Agg" in done.stderr
+    assert "no setting is called 'foo'; there are P_Agg,P_Best,J_Best,J_Agg,J_Agg_est,R_Agg" in done.stderr
 
 
 # --- per-joint errors that others saved ---

@@ -5,8 +5,9 @@
 % 3dhp_test/README.md says what comes out. python -m common.score_3dhp gives the same numbers.
 
 here = fileparts(mfilename('fullpath'));
-known = {'P_Agg', 'P_Best', 'J_Best', 'J_Agg'};
-settings = known;                                   % P_Best and J_Best look at the truth: oracles
+known = {'P_Agg', 'P_Best', 'J_Best', 'J_Agg', 'J_Agg_est', 'R_Agg'};
+kinds = {'deployable', 'oracle', 'oracle', 'needs the true root', 'deployable', 'deployable'};
+settings = known;                                   % which to score
 predictions = here;                                 % folder of inference_data_<setting>.mat
 test_set = fileparts(here);                         % folder of TS1/annot_data.mat, ..., TS6/annot_data.mat
 annotation = '';                                    % 'annot3' or 'univ_annot3', not comparable with each other; empty:
@@ -34,6 +35,7 @@ end
 fprintf('against %s\n', annotation);
 truth = score_3dhp_truth(test_set, annotation);
 names = {};
+kind_of = {};
 errors = {};
 for s = 1:numel(settings)
     file = fullfile(predictions, ['inference_data_', settings{s}, '.mat']);
@@ -44,6 +46,7 @@ for s = 1:numel(settings)
     of_setting = score_3dhp_errors(file, truth);
     for k = 1:size(of_setting, 2)
         names{end + 1} = sprintf('ori_%s_t%d', settings{s}, k);
+        kind_of{end + 1} = kinds{strcmp(known, settings{s})};
         errors{end + 1} = of_setting(:, k);
     end
 end
@@ -56,7 +59,7 @@ if exist(out, 'dir') ~= 7 && ~mkdir(out)
 end
 notes = {};
 for n = 1:numel(names)
-    notes = [notes, score_3dhp_write(out, names{n}, errors{n}, truth, annotation)];
+    notes = [notes, score_3dhp_write(out, names{n}, kind_of{n}, errors{n}, truth, annotation)];
 end
 if ~isempty(notes)
     [~, first] = unique(notes, 'first');  % most are the same for every setting and step

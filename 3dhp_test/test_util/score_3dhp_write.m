@@ -1,7 +1,8 @@
-function notes = score_3dhp_write(folder, name, errors, truth, annotation)
+function notes = score_3dhp_write(folder, name, kind, errors, truth, annotation)
 % Score one answer and write two CSVs and the per-joint errors; returns what is left out, a line a cell.
 %
-% errors: a cell for each of TS1..TS6, 17 x valid frames, mm; name: ori_<setting>_t<k>.
+% errors: a cell for each of TS1..TS6, 17 x valid frames, mm; name: ori_<setting>_t<k>; kind: oracle, needs the true root
+% or deployable, which is what the setting is.
     names = score_3dhp_names();
     notes = {};
     sequencewise_per_joint_error = cell(6, 1);  % the names and sizes that the field's scorers save
@@ -35,9 +36,9 @@ function notes = score_3dhp_write(folder, name, errors, truth, annotation)
     over_frames = score_3dhp_row(pooled);
     labels = [labels, {'mean over sequences', 'mean over frames'}];
     write_csv(fullfile(folder, ['mpii_3dhp_evaluation_sequencewise_', name, '.csv']), 'sequence', labels, ...
-              [frames, all_frames, all_frames], [rows; mean(rows, 1); over_frames], annotation, names);
-    fprintf('%s: mean over sequences MPJPE %.2f mm, PCK %.2f %%, AUC %.2f %%\n', name, mean(rows(:, 18)), ...
-            mean(rows(:, 27)), mean(rows(:, 36)));
+              [frames, all_frames, all_frames], [rows; mean(rows, 1); over_frames], annotation, kind, names);
+    fprintf('%s (%s): mean over sequences MPJPE %.2f mm, PCK %.2f %%, AUC %.2f %%\n', name, kind, ...
+            mean(rows(:, 18)), mean(rows(:, 27)), mean(rows(:, 36)));
 
     labels = {};
     frames = [];
@@ -57,25 +58,25 @@ function notes = score_3dhp_write(folder, name, errors, truth, annotation)
         notes{end + 1} = sprintf('%d valid frames have no activity of 1 to 7: they count everywhere else', unknown);
     end
     write_csv(fullfile(folder, ['mpii_3dhp_evaluation_activitywise_', name, '.csv']), 'activity', ...
-              [labels, {'All'}], [frames, all_frames], [rows; over_frames], annotation, names);
+              [labels, {'All'}], [frames, all_frames], [rows; over_frames], annotation, kind, names);
 
     file = fullfile(folder, ['mpii_3dhp_prediction_', name, '.mat']);
     save([file, '.part'], 'sequencewise_per_joint_error', 'sequencewise_activity_labels', 'annotation', '-v7');
     move(file);
 end
 
-function write_csv(file, kind, labels, frames, rows, annotation, names)
+function write_csv(file, rows_are, labels, frames, rows, annotation, kind, names)
     part = fopen([file, '.part'], 'w');
     if part < 0
         error('%s cannot be written', file);
     end
-    fprintf(part, '%s,annotation,frames', kind);
+    fprintf(part, '%s,annotation,setting,frames', rows_are);
     fprintf(part, ',mpjpe_%s_mm', names.joints{:}, 'average');
     fprintf(part, ',pck_%s_percent', names.groups{:});
     fprintf(part, ',auc_%s_percent', names.groups{:});
     fprintf(part, '\n');
     for r = 1:numel(labels)
-        fprintf(part, '%s,%s,%d', labels{r}, annotation, frames(r));
+        fprintf(part, '%s,%s,%s,%d', labels{r}, annotation, kind, frames(r));
         fprintf(part, ',%.9f', rows(r, :));
         fprintf(part, '\n');
     end
