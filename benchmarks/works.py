@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from common.aggregation import nearest_reprojection
+from common.aggregation import mean_hypothesis, nearest_reprojection
 from common.arguments import H36M_GT
 from common.checkpoints import Checkpoint, write_checkpoint
 from common.clip_text import TextTowerConfig, random_text_tower
@@ -85,10 +85,17 @@ def evaluation(
 
     def evaluate() -> object:
         samples = model.sample(x_2d, prompts, noise)
-        nearest = nearest_reprojection(samples[..., :2], x_2d)
-        return mean_errors(setting_poses(samples, target, every, nearest, align=False), target, every)
+        return mean_errors(four_settings(samples, x_2d, target, every, align=False), target, every)
 
     return evaluate
+
+
+def four_settings(
+    samples: torch.Tensor, x_2d: torch.Tensor, target: torch.Tensor, every: torch.Tensor, align: bool
+) -> dict[str, torch.Tensor]:
+    """The published settings' answers, projected without a camera."""
+    nearest = nearest_reprojection(samples[..., :2], x_2d)
+    return setting_poses(samples, target, every, {"P_Agg": mean_hypothesis(samples)}, {"J_Agg": nearest}, align)
 
 
 def p_mpjpe_of(size: Size, num_poses: int) -> Work:
@@ -112,8 +119,7 @@ def all_settings(size: Size, num_windows: int, num_steps: int, num_hypotheses: i
 
     def measure() -> None:
         for step in samples.split(1, dim=1):
-            nearest = nearest_reprojection(step[..., :2], x_2d)
-            mean_errors(setting_poses(step, target, every, nearest, align=True), target, every)
+            mean_errors(four_settings(step, x_2d, target, every, align=True), target, every)
 
     return measure
 
