@@ -25,7 +25,7 @@ from common.model import DSGDiffu
 from common.protocols import mean_errors, setting_poses
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
-from common.training import TrainingState
+from common.training_state import TrainingState
 from common.windows import TrainingWindows
 
 Work = Callable[[], object]

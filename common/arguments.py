@@ -78,15 +78,24 @@ class Options:
     checkpoint_frequency: int = _option(
         20, "-cf", "--checkpoint-frequency", group="run", type=int, metavar="N", help="keep epoch_N.bin every N epochs"
     )
+    checkpoint_every: float = _option(
+        15.0, "--checkpoint-every", group="run", type=float, metavar="MINUTES",
+        help="save last.bin within an epoch after so long; 0: at its end alone",
+    )  # fmt: skip
     resume: str | None = _option(
-        None, "-r", "--resume", group="run", metavar="FILE", help="go on from this checkpoint (in -c, or a path)"
-    )
+        None, "-r", "--resume", group="run", metavar="FILE",
+        help="go on from this checkpoint (in -c, or a path); auto: from last.bin if -c has one, else begin",
+    )  # fmt: skip
     evaluate: str | None = _option(
         None, "--evaluate", group="run", metavar="FILE", help="evaluate this checkpoint (in -c, or a path)"
     )
     log: str = _option("log/default", "-l", "--log", group="run", metavar="DIR", help="TensorBoard folder")
     nolog: bool = _option(False, "--nolog", group="run", action="store_true", help="no TensorBoard")
     seed: int = _option(1, "--seed", group="run", type=int, metavar="N", help="of weights, order and noise")
+    deterministic: bool = _option(
+        False, "--deterministic", group="run", action="store_true",
+        help="same seed, same numbers on CUDA too, at some cost of speed; the CPU's are the same anyway",
+    )  # fmt: skip
     debug: bool = _option(False, "--debug", group="run", action="store_true", help="one batch an epoch, one a clip")
 
     stride: int = _option(
@@ -109,6 +118,14 @@ class Options:
     warmup: int = _option(
         0, "--warmup", group="training", type=int, metavar="STEPS",
         help="the rate rises to -lr over so many steps: lets small networks start at a higher rate",
+    )  # fmt: skip
+    clip_grad: float = _option(
+        0.0, "--clip-grad", group="training", type=float, metavar="NORM",
+        help="scale a gradient down to this norm if it is longer; 0: leave it",
+    )  # fmt: skip
+    ema: float = _option(
+        0.0, "--ema", group="training", type=float, metavar="DECAY",
+        help="also keep a moving average of the weights, such as 0.9999, and validate it; 0: none",
     )  # fmt: skip
     augmentation: bool = _option(
         True, "-no-da", "--no-data-augmentation", group="training", action="store_false", help="no mirrored copies"
@@ -158,6 +175,10 @@ class Options:
     eta: float = _option(1.0, "-eta", group="diffusion", type=float, metavar="X", help="noise of a DDIM step, 0 to 1")
     num_proposals: int = _option(1, "-num_proposals", group="diffusion", type=int, metavar="H", help="hypotheses")
 
+    force: bool = _option(
+        False, "--force", group="evaluation", action="store_true",
+        help="evaluate although the checkpoint was trained on another skeleton, 2D input or unit",
+    )  # fmt: skip
     p2: bool = _option(False, "--p2", group="evaluation", action="store_true", help="Protocol #2 (P-MPJPE) too")
     by_subject: bool = _option(False, "--by-subject", group="evaluation", action="store_true", help="a table a subject")
     action_prompt: str = _option(
@@ -281,6 +302,11 @@ class Options:
             raise UsageError(f"{self.flag('dropout')} is {self.dropout}; expected at least 0 and less than 1")
         if not 0 <= self.text_dropout <= 1:
             raise UsageError(f"--text-dropout is {self.text_dropout}; expected 0 (always told) to 1 (never told)")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema is {self.ema}; expected 0 (no average) or more, and less than 1, such as 0.9999")
+        for name in ("clip_grad", "checkpoint_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number, 0 or more")
         for name in ("learning_rate", "scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number above 0")
@@ -309,6 +335,7 @@ class Options:
             (_DRAWING, self.render, "--render is not given"),
             (_TRAINING_ALONE, self.trains, "nothing is trained"),
             (("p2", "by_subject"), measures, "no error is measured"),
+            (("force",), not self.trains, "no checkpoint is evaluated"),
         ):
             idle = [self.flag(name) for name in names if name in self.given]
             if idle and not used:
@@ -333,10 +360,13 @@ _MOST = {
 _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
-_OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile")
+_OF_CALL = (
+    "given", "checkpoint", "checkpoint_every", "resume", "evaluate", "debug", "gpu", "device", "compile",
+    "force",
+)  # fmt: skip
 _TRAINING_ALONE = (
-    "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "checkpoint_frequency", "augmentation",
-    "text_dropout", "log",
+    "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "clip_grad", "ema", "checkpoint_frequency",
+    "checkpoint_every", "augmentation", "text_dropout", "log",
 )  # fmt: skip
 """Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 

@@ -1,4 +1,4 @@
-"""The ways a command ends other than well: a user's two kinds of mistake and Ctrl-C, each one line and an exit code."""
+"""The ways a command ends other than well: a user's mistakes, a signal, Ctrl-C; each one line and an exit code."""
 
 import argparse
 import re
@@ -25,8 +25,14 @@ class DataError(_OneLineError):
     exit_code = 1
 
 
+class StoppedError(_OneLineError):
+    """A training that a signal ended, after it saved all it takes to go on: exit code 75, sysexits' "try again"."""
+
+    exit_code = 75
+
+
 INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended: 128 and the signal's number, as shells have it."""
+"""The exit code of what Ctrl-C ended otherwise: 128 and the signal's number, as shells have it."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -48,6 +54,9 @@ def exit_code(work: Callable[[], None], after_interrupt: str = "run it again") -
     except (UsageError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except OSError as error:  # what the system refuses: a name too long, no permission, no space
         if error.filename is None:
             raise

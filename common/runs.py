@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 
 from common.arguments import Options, parse_options
-from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
+from common.checkpoints import AUTO, BEST, BEST_EMA, LAST, Checkpoint, find_checkpoint, read_checkpoint, refuse_or_note
 from common.clip_text import TextTower, load_text_tower, random_text_tower
 from common.clips import Clip, kind_of_truth, truths_of
 from common.dataset_description import DatasetDescription
@@ -22,7 +21,8 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError, exit_code
 from common.evaluation import Sampling, evaluate, predict_clip
-from common.files import replacing, write_json
+from common.files import remove_parts, replacing, write_json
+from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
 from common.rendering import check_output, check_video, render
@@ -30,12 +30,13 @@ from common.results import file_stem, notes, report, seen_in_training, write_res
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
 from common.solvers import Solver
-from common.training import TrainingState, fit
+from common.training import fit, training_windows
+from common.training_state import Best, TrainingState
 
 SCORES = "scores"
 """What the folder, in the run's, of a dataset's own scores begins with; then comes the evaluation's name."""
 RUN_FILES = (
-    "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
+    "*.bin", "options.json", MANIFEST, "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
     "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
 )  # fmt: skip
 """What a run writes into its folder."""
@@ -50,7 +51,7 @@ def run_script(argv: Sequence[str] | None, defaults: Options, description: str) 
     """Parse, run, and turn a user's mistake into one line; returns the exit code."""
     return exit_code(
         lambda: run_within_memory(parse_options(argv, defaults, description)),
-        after_interrupt="run an evaluation again; a training that has a last.bin goes on with --resume last.bin",
+        after_interrupt="run an evaluation again; a training that has a last.bin goes on with --resume auto",
     )
 
 
@@ -79,16 +80,17 @@ def run(options: Options) -> None:
         UsageError, DataError: one line.
     """
     description = DATASETS[options.dataset]
-    name = options.evaluate or options.resume
-    path = find_checkpoint(name, options.folder) if name else None
-    checkpoint = read_checkpoint(path, description.skeleton, options.compat_release) if path else None
-    if checkpoint:
+    path = checkpoint_path(options)
+    checkpoint = None
+    if path:
+        checkpoint = read_checkpoint(path, description.skeleton, options.compat_release, options.force)
         options = options_with(checkpoint, options, path)
         description = DATASETS[options.dataset]
     if options.render:
         check_drawing(options)
     with run_folder(options.folder):
         dataset = dataset_of(options)
+        set_deterministic(options.deterministic)
         torch.manual_seed(options.seed)
         model = build_model(options, description, checkpoint, path)
         if options.trains:
@@ -99,6 +101,27 @@ def run(options: Options) -> None:
             measure(model, dataset.test, options, checkpoint, path)
         else:
             predict(model, dataset.test, options, checkpoint, path)
+
+
+def checkpoint_path(options: Options) -> Path | None:
+    """The file that the options name; None where they name none, or `auto` and there is none.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if options.resume == AUTO:
+        last = options.folder / LAST
+        print(f"going on with {last}" if last.is_file() else f"{last} is not there: a new run begins")
+        return last if last.is_file() else None
+    name = options.evaluate or options.resume
+    return find_checkpoint(name, options.folder) if name else None
+
+
+def set_deterministic(asked: bool) -> None:
+    """Have PyTorch take algorithms that sum in one order, also on CUDA; it raises where it has none."""
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a device is first used
+    torch.use_deterministic_algorithms(asked)
 
 
 def dataset_of(options: Options) -> Dataset:
@@ -127,7 +150,8 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
     """The options with the checkpoint's network in them, and, to go on with it, with those of its run.
 
     Raises:
-        DataError: an option given contradicts the checkpoint.
+        DataError: an option given contradicts the checkpoint, or the 2D input that errors would be measured on is of
+            another source.
     """
     network = checkpoint.network
     try:
@@ -164,7 +188,9 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
         )
     trained_on = checkpoint.options.get("keypoints")
     if trained_on not in (None, options.keypoints):
-        print(f"note: trained on the 2D input '{trained_on}', run on '{options.keypoints}'")
+        what = f"{path} was trained on the 2D input '{trained_on}'; this is '{options.keypoints}'"
+        goes_on = options.force or options.resume is not None or not DATASETS[options.dataset].has_truth
+        refuse_or_note(what, f"give -k {trained_on}", goes_on)
     options = replace(options, **stored, num_frames=num_frames)
     options.check()
     return options
@@ -323,10 +349,12 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
         raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
     annotation = truths_of(dataset.train)
+    windows = training_windows(dataset, model, options)
     state = TrainingState.new(model, options)
     if resumed is not None:  # refused before anything is written
         state.restore(resumed, path)
-        if resumed.epoch >= options.epochs:
+        state.check_place(windows, path)
+        if resumed.epoch >= options.epochs and options.resume != AUTO:
             raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
         if resumed.annotation and kind_of_truth(resumed.annotation) != kind_of_truth(annotation):
             raise DataError(
@@ -340,10 +368,12 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         check_folder(Path(options.log), "-l")
     if resumed is None or path.resolve().parent != folder.resolve():
         move_aside(folder)
-    write_json(folder / "options.json", options.as_data())
+    remove_parts(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
+    write_manifest(folder, options, model.device, tower, annotation, None if resumed is None else resumed.epoch)
+    write_json(folder / "options.json", options.as_data())
 
-    def checkpoint(epoch: int, training: dict | None) -> Checkpoint:
+    def checkpoint(epoch: int, training: dict | None = None, ema: float = 0.0) -> Checkpoint:
         return Checkpoint(
             network=model.denoiser.config,
             skeleton=model.skeleton,
@@ -358,36 +388,44 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             selection=selection,
             epoch=epoch,
             training=training,
+            ema=ema,
             annotation=annotation,
         )
 
-    aside = None
+    bests, aside = [BEST, *([BEST_EMA] if options.ema else [])], {}
     if resumed is not None:
-        print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
-        if best_is_no_candidate(folder, model.skeleton, compat, state.epoch, selection):
-            state.best_error, aside = math.inf, unused(folder, "earlier_best_{}.bin")
-    fit(model, dataset, options, state, checkpoint, aside)
-    best = read_checkpoint(folder / BEST, model.skeleton, compat)
-    model.load_trained_state(best.weights)
-    measure(model, dataset.test, options, best, folder / BEST)
+        place = f"{state.progress.batches} batches into epoch {state.epoch + 1}"
+        print(
+            f"going on {place if state.progress.batches else f'after epoch {state.epoch}'} with the learning rate "
+            f"{state.learning_rate:g}; -lr is not used"
+        )
+        for name in bests:
+            if best_is_no_candidate(folder / name, model.skeleton, compat, state.epoch, selection):
+                state.best[name] = Best()
+                aside[name] = unused(folder, f"earlier_{name.split('_')[0]}_{{}}.bin")
+    fit(model, dataset, windows, options, state, checkpoint, aside)
+    for name in reversed(bests):
+        best = read_checkpoint(folder / name, model.skeleton, compat)
+        model.load_trained_state(best.weights)
+        measure(model, dataset.test, options, best, folder / name)
     scene_file, clip = folder / "prediction.png", dataset.test[0]
     hypotheses = predict_clip(model, clip, sampling_of(options))
     render(scene_file, clip_scene(clip, hypotheses, model.skeleton))
     print(f"wrote {scene_file}")
 
 
-def best_is_no_candidate(folder: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> bool:
-    """Whether the folder's best epoch cannot be the best of a run that goes on after `epoch`; says why."""
-    if not (folder / BEST).is_file():
+def best_is_no_candidate(path: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> bool:
+    """Whether the best epoch of the file cannot be the best of a run that goes on after `epoch`; says why."""
+    if not path.is_file():
         return False
-    best = read_checkpoint(folder / BEST, skeleton, compat_release)
+    best = read_checkpoint(path, skeleton, compat_release)
     if best.epoch > epoch:
         why = "is of a later epoch, which this run will not have"
     elif best.selection != selection:
         why = f"was chosen on {best.selection}, which cannot be compared"
     else:
         return False
-    print(f"{folder / BEST} {why}: it gives way, to a file of its own, when this run has one")
+    print(f"{path} {why}: it gives way, to a file of its own, when this run has one")
     return True
 
 

@@ -86,11 +86,11 @@ class TrainingWindows:
     def num_batches(self) -> int:
         return -(-self.num_windows // self.batch_windows)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`; the order depends on the seed and the number alone."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from batch `first` on; the order depends on the seed and the number alone."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
         order = torch.randperm(self.num_windows, generator=generator)
-        for chosen in order.split(self.batch_windows):
+        for chosen in order.split(self.batch_windows)[first:]:
             index, flip = chosen % len(self.frames), chosen >= len(self.frames)
             frames = self.frames[index]
             x_2d, x_start = self.poses_2d[frames], self.poses_3d[frames]
