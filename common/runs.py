@@ -402,7 +402,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         for name in bests:
             if best_is_no_candidate(folder / name, model.skeleton, compat, state.epoch, selection):
                 state.best[name] = Best()
-                aside[name] = unused(folder, f"earlier_{name.split('_')[0]}_{{}}.bin")
+                aside[name] = unused(folder, f"earlier_{name.removesuffix('_1_1.bin').removesuffix('_epoch')}_{{}}.bin")
     fit(model, dataset, windows, options, state, checkpoint, aside)
     for name in reversed(bests):
         best = read_checkpoint(folder / name, model.skeleton, compat)
