@@ -186,9 +186,20 @@ class Options:
         help="tell the network the action's true name (a label, as published numbers do), or not",
     )  # fmt: skip
 
-    gpu: str = _option("0", "-gpu", group="device", metavar="LIST", help="CUDA devices; the CPU where there is none")
+    gpu: str = _option(
+        "0", "-gpu", group="device", metavar="LIST",
+        help="CUDA devices, such as 0,1: a process for each; the CPU where there is none",
+    )  # fmt: skip
     device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1")
     precision: str = _option("32", "--precision", group="device", choices=("32", "bf16-mixed"), help="of the network")
+    processes: int = _option(
+        1, "--processes", group="device", type=int, metavar="N",
+        help="start so many on the CPU, which share the work; on GPUs there is one for each (-gpu)",
+    )  # fmt: skip
+    accumulate: int = _option(
+        1, "--accumulate", group="device", type=int, metavar="N",
+        help="a process computes its share of a batch in N pieces, one after another: less memory, the same step",
+    )  # fmt: skip
     compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
 
     render: bool = _option(
@@ -228,6 +239,11 @@ class Options:
     def batch_windows(self) -> int:
         """Windows of a training batch."""
         return self.batch_size // self.stride
+
+    @property
+    def gpus(self) -> list[int]:
+        """The devices of -gpu."""
+        return [int(device) for device in self.gpu.split(",")]
 
     @property
     def trains(self) -> bool:
@@ -285,6 +301,8 @@ class Options:
                 raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
         if not all(device.strip().isdecimal() for device in self.gpu.split(",")):
             raise UsageError(f"-gpu is '{self.gpu}'; expected device numbers by commas, such as 0 or 0,1")
+        if len(set(self.gpus)) < len(self.gpus):
+            raise UsageError(f"-gpu is '{self.gpu}'; a device is named twice: each process takes its own")
         if self.nolog and "log" in self.given:
             raise UsageError("--nolog with -l: give one of them")
         if not self.actions or () in (self.subjects_train, self.subjects_test):
@@ -325,6 +343,11 @@ class Options:
                 f"-b {self.batch_size} is smaller than -s {self.stride}: no window fits a batch; give -b {self.stride} "
                 "or more"
             )
+        if self.trains and self.accumulate > self.batch_windows:
+            raise UsageError(
+                f"--accumulate is {self.accumulate}; a batch has {self.batch_windows} windows (-b {self.batch_size} // "
+                f"-s {self.stride}): give at most {self.batch_windows}"
+            )
         if self.sampling_timesteps > self.timestep:
             raise UsageError(
                 f"-sampling_timesteps {self.sampling_timesteps} is more than -timestep {self.timestep}; "
@@ -349,11 +372,11 @@ class Options:
 _LEAST = {
     "downsample": 1, "checkpoint_frequency": 1, "stride": 1, "num_frames": 1, "epochs": 1, "batch_size": 1,
     "warmup": 0, "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
-    "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
+    "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1, "processes": 1, "accumulate": 1,
 }  # fmt: skip
 
 _MOST = {
-    entry.name: {"viz_size": 40, "viz_bitrate": 10**6}.get(entry.name, 2**53)
+    entry.name: {"viz_size": 40, "viz_bitrate": 10**6, "processes": 1024}.get(entry.name, 2**53)
     for entry in fields(Options)
     if entry.type is int
 }
@@ -361,12 +384,12 @@ _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
 _OF_CALL = (
-    "given", "checkpoint", "checkpoint_every", "resume", "evaluate", "debug", "gpu", "device", "compile",
+    "given", "checkpoint", "checkpoint_every", "resume", "evaluate", "debug", "gpu", "device", "processes", "compile",
     "force",
 )  # fmt: skip
 _TRAINING_ALONE = (
     "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "clip_grad", "ema", "checkpoint_frequency",
-    "checkpoint_every", "augmentation", "text_dropout", "log",
+    "checkpoint_every", "augmentation", "text_dropout", "log", "accumulate",
 )  # fmt: skip
 """Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 

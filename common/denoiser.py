@@ -5,6 +5,7 @@ The backbone is MixSTE's (Zhang et al. 2022) under D3DP's diffusion (Shan et al.
 FinePOSE's (Xu et al. 2024); DSGDiffu puts graph attention over the skeleton in place of the first spatial block.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -76,7 +77,13 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.head[1].weight)
         nn.init.zeros_(self.head[1].bias)
 
-    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+    @property
+    def blocks(self) -> list[Block]:
+        """In the order in which they run."""
+        pairs = zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True)
+        return [self.temporal_blocks[0], *itertools.chain.from_iterable(pairs)]
+
+    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts, dropped: Tensor | None = None) -> Tensor:
         """Predict x_start.
 
         Args:
@@ -84,6 +91,8 @@ class Denoiser(nn.Module):
             x_t: (B, H, F, J, 3) noisy 3D poses, camera space, root-relative, metres.
             t: (B,) diffusion steps, 0..T-1.
             prompts: text_proj (B, D) and text_tokens (B, L, E), one text a window.
+            dropped: (B, 2*depth-1, 2) bool, the windows that go without an attention or an MLP of `blocks`, in training
+                alone.
 
         Returns:
             (B, H, F, J, 3), like x_t.
@@ -100,10 +109,9 @@ class Denoiser(nn.Module):
         x = self.spatial_norm(self.graph_attention(x))
         x = self.prompt_attention(x, e, text_tokens)
         x = self.dropout(x + rearrange(self.temporal_positions(F), "1 f d -> 1 f 1 d"))
-        x = self.temporal_norm(self.temporal_blocks[0](x))
-        for spatial_block, temporal_block in zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True):
-            x = self.spatial_norm(spatial_block(x))
-            x = self.temporal_norm(temporal_block(x))
+        for number, block in enumerate(self.blocks):
+            norm = self.spatial_norm if number % 2 else self.temporal_norm
+            x = norm(block(x, None if dropped is None else repeat(dropped[:, number], "b two -> (b h) two", h=H)))
         return rearrange(self.head(x), "(b h) f j c -> b h f j c", b=B)
 
     def temporal_positions(self, num_frames: int) -> Tensor:

@@ -10,7 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 SPATIAL, TEMPORAL = "spatial", "temporal"
@@ -88,7 +88,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then an MLP of ratio 2, each with a residual and drop path."""
+    """Pre-norm transformer block: attention, then an MLP of ratio 2, each with a residual.
+
+    Drop path (stochastic depth, Huang et al. 2016): in training, some rows go without one or both, and the others are
+    scaled up for it. Which do is drawn outside, for a whole batch, and does not depend on how that is shared out.
+    """
 
     def __init__(self, dim: int, num_heads: int, over: str, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()
@@ -96,12 +100,23 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads, over, dropout)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 2 * dim, act_layer=nn.GELU, drop=dropout)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, F, J, D) -> (R, F, J, D)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+    def forward(self, x: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """(R, F, J, D) -> (R, F, J, D).
+
+        Args:
+            x: of all rows.
+            dropped: (R, 2) bool, the rows that go without attention, and without MLP, each with the chance `drop_path`;
+                None: outside training.
+        """
+        x = x + self.kept(self.attn(self.norm1(x)), dropped, 0)
+        return x + self.kept(self.mlp(self.norm2(x)), dropped, 1)
+
+    def kept(self, y: Tensor, dropped: Tensor | None, branch: int) -> Tensor:
+        if dropped is None:
+            return y
+        return y.masked_fill(dropped[:, branch, None, None, None], 0) / (1 - self.drop_path)
 
 
 class Stylization(nn.Module):

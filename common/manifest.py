@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from common import processes
 from common.arguments import Options
 from common.checkpoints import UNITS
 from common.clip_text import TextTower
@@ -53,6 +54,7 @@ def write_manifest(
         "seeds": {"weights, order, noise": options.seed},
         "deterministic": options.deterministic or device.type == "cpu",
         "device": device_facts(device),
+        "processes": processes.count(),
         "packages": package_versions(),
         "code": code_facts(ROOT),
         "data": {

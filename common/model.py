@@ -1,6 +1,7 @@
 """DSGDiffu whole: the denoiser, the prompts it reads, and the diffusion they live in."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,25 @@ from common.sampler import sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+
+
+class Draws(NamedTuple):
+    """What is random in a training step of B windows, drawn for a whole batch, whoever computes which of its windows.
+
+    Dropout (`-drop`, 0 as published) is not here: every layer draws its own.
+    """
+
+    hidden: Tensor
+    """(B,) bool, the windows that are not told their action."""
+    t: Tensor
+    """(B,) long, diffusion steps, 0..T-1."""
+    noise: Tensor
+    """(B, 1, F, J, 3), standard normal."""
+    dropped: Tensor
+    """(B, 2*depth-1, 2) bool, the windows that go without an attention or an MLP of the denoiser's `blocks`."""
+
+    def of(self, windows: Tensor) -> "Draws":
+        return Draws(*(drawn[windows] for drawn in self))
 
 
 class DSGDiffu(nn.Module):
@@ -75,24 +95,49 @@ class DSGDiffu(nn.Module):
         with self.autocast():
             return self.prompt_encoder(texts).select(index.to(self.device))
 
-    def training_loss(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], text_dropout: float = 0.0) -> Tensor:
+    def draw(self, x_start_shape: Sequence[int], text_dropout: float, generator: torch.Generator) -> Draws:
+        """All that is random in a training step, but for dropout.
+
+        Args:
+            x_start_shape: (B, F, J, 3).
+            text_dropout: the chance that a window is given the neutral text instead of its action.
+            generator: on the CPU, so that a seed means the same on every device.
+        """
+        B, F, J, _ = x_start_shape
+        rates = torch.tensor([block.drop_path for block in self.denoiser.blocks])
+        return Draws(
+            hidden=torch.rand(B, generator=generator) < text_dropout,
+            t=torch.randint(self.diffusion.num_timesteps, (B,), generator=generator),
+            noise=torch.randn(B, 1, F, J, 3, generator=generator),
+            dropped=torch.rand(B, len(rates), 2, generator=generator) < rates[:, None],
+        )
+
+    def training_loss(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], draws: Draws) -> Tensor:
         """Mean joint error at random diffusion steps, metres (a scalar).
 
         Args:
             x_2d: (B, F, J, 2), screen coordinates.
             x_start: (B, F, J, 3), camera space, root-relative, metres.
             verbs: the action of each window.
-            text_dropout: the chance that a window is given the neutral text instead.
+            draws: of these windows.
         """
-        hidden = (torch.rand(len(verbs)) < text_dropout).tolist()
-        told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, hidden, strict=True)]
+        told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, draws.hidden.tolist(), strict=True)]
         prompts = self.encode(told)
-        return self.diffusion.training_loss(lambda x_t, t: self.denoise(x_2d, x_t, t, prompts), x_start[:, None])
+        return self.diffusion.training_loss(
+            lambda x_t, t: self.denoise(x_2d, x_t, t, prompts, draws.dropped.to(x_t.device)),
+            x_start[:, None],
+            draws.t,
+            draws.noise,
+        )
 
-    def denoise(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+    def forward(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], draws: Draws) -> Tensor:
+        """`training_loss`: what processes that train together exchange gradients after."""
+        return self.training_loss(x_2d, x_start, verbs, draws)
+
+    def denoise(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts, dropped: Tensor | None = None) -> Tensor:
         """The denoiser in the precision that was asked for: (B, H, F, J, 3) float32."""
         with self.autocast():
-            return self.denoiser(x_2d, x_t, t, prompts).float()
+            return self.denoiser(x_2d, x_t, t, prompts, dropped).float()
 
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor, max_tokens: int | None = None) -> Tensor:

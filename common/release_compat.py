@@ -57,11 +57,12 @@ class ReleaseDenoiser(Denoiser):
     graph_attention_class = ReleaseGraphAttention
     prompt_attention_class = ReleasePromptAttention
 
-    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
+    def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts, dropped: Tensor | None = None) -> Tensor:
         B, H = x_t.shape[:2]
         rows = Prompts(prompts.text_proj.repeat_interleave(H, dim=0), prompts.text_tokens.repeat(H, 1, 1))
         x_2d, t = (of_window.repeat_interleave(H, dim=0) for of_window in (x_2d, t))
-        out = super().forward(x_2d, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t, rows)
+        dropped = None if dropped is None else dropped.repeat_interleave(H, dim=0)
+        out = super().forward(x_2d, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t, rows, dropped)
         return rearrange(out, "(b h) 1 f j c -> b h f j c", b=B)
 
 

@@ -1,6 +1,7 @@
 """One step, one epoch, and the loop over epochs that validates, logs and keeps checkpoints.
 
-The gradient stepped is that of L^2/2, with L the mean joint error (`loss.backward(loss.detach())`), as in D3DP.
+The gradient stepped is that of L^2/2, with L the mean joint error of a batch, as in D3DP. Several processes come to the
+same steps together, each with its own copy of the weights; the one that leads writes.
 """
 
 import contextlib
@@ -9,12 +10,13 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from common import processes
 from common.arguments import Options
 from common.checkpoints import BEST, BEST_EMA, LAST, Checkpoint, read_epoch, write_checkpoint
 from common.clips import Clip
@@ -26,9 +28,10 @@ from common.files import write_text
 from common.model import DSGDiffu
 from common.rendering import contact_sheet
 from common.scenes import clip_scene
+from common.seeds import seeded_generator
 from common.signals import Stop, StopNow, stop_requests
 from common.training_state import Best, TrainingState, log_line
-from common.windows import Batch, TrainingWindows
+from common.windows import TrainingWindows
 
 TRAIN_ERROR_CLIPS = 8
 """So many training clips are sampled after each epoch, to set 3d_pos_train beside 3d_pos_valid."""
@@ -49,13 +52,63 @@ def training_windows(dataset: Dataset, model: DSGDiffu, options: Options) -> Tra
     )
 
 
-def training_step(model: DSGDiffu, batch: Batch, state: TrainingState, options: Options) -> None:
+def shared_gradient(
+    model: DSGDiffu,
+    network: nn.Module,
+    windows: TrainingWindows,
+    chosen: Tensor,
+    options: Options,
+    place: tuple[int, int],
+) -> Tensor:
+    """Leave in the model's weights the gradient of L^2/2 of a batch, each process having computed its windows.
+
+    The gradient of L, the mean over all windows, is added up piece by piece; the factor L is known after the last. How
+    many processes and pieces there are changes nothing but the rounding; only dropout (`-drop`) draws in each of them.
+
+    Args:
+        model: in training mode.
+        network: `processes.training_network` of it.
+        windows: where the batch is.
+        chosen: (B,) the numbers of its windows.
+        options: of the run.
+        place: the epoch, and the batch's number in it.
+
+    Returns:
+        L, metres, the same in every process.
+    """
+    B, device = len(chosen), model.device
+    draws = model.draw((B, *windows.window_shape), options.text_dropout, seeded_generator(options.seed, "step", *place))
+    torch.manual_seed(seeded_generator(options.seed, "dropout", *place, processes.rank()).initial_seed())
+    mine = torch.arange(B)[processes.share(B, processes.rank(), processes.count())]
+    loss = torch.zeros((), device=device)
+    model.zero_grad(set_to_none=True)
+    pieces = mine.tensor_split(min(options.accumulate, max(1, len(mine))))
+    for number, piece in enumerate(pieces, 1):
+        weight = len(piece) / B
+        # A process that has no window of a short last batch takes part all the same: the exchange waits for it.
+        piece = piece if len(piece) else torch.zeros(1, dtype=torch.long)
+        batch = windows.batch(chosen[piece])
+        with processes.exchanging(network, number == len(pieces)):
+            error = network(batch.x_2d.to(device), batch.x_start.to(device), batch.verbs, draws.of(piece))
+            (error * weight).backward()
+        loss += error.detach() * weight
+    loss = processes.total(loss)
+    gradients = [parameter.grad for parameter in model.trained_parameters() if parameter.grad is not None]
+    torch._foreach_mul_(gradients, loss * processes.count())  # the exchange gave the mean over the processes
+    return loss
+
+
+def training_step(
+    model: DSGDiffu,
+    network: nn.Module,
+    windows: TrainingWindows,
+    chosen: Tensor,
+    state: TrainingState,
+    options: Options,
+) -> None:
     """One optimizer step; none, where the gradient is no finite number. Nothing here waits for the device."""
-    x_2d, x_start = batch.x_2d.to(model.device), batch.x_start.to(model.device)
     optimizer = state.optimizer
-    loss = model.training_loss(x_2d, x_start, batch.verbs, options.text_dropout)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward(loss.detach())
+    loss = shared_gradient(model, network, windows, chosen, options, (state.epoch + 1, state.progress.batches))
     moved = [parameter for parameter in state.parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in moved])
     if options.clip_grad:
@@ -71,11 +124,12 @@ def training_step(model: DSGDiffu, batch: Batch, state: TrainingState, options: 
     if state.ema is not None:
         state.update_ema(options.ema)
     state.skipped_in_row.add_(1).mul_(~is_taken)
-    state.progress.add(loss.detach(), norm, len(x_start), is_taken)
+    state.progress.add(loss, norm, len(chosen), is_taken)
 
 
 def train_epoch(
     model: DSGDiffu,
+    network: nn.Module,
     windows: TrainingWindows,
     state: TrainingState,
     options: Options,
@@ -86,6 +140,7 @@ def train_epoch(
 
     Args:
         model, windows, options: of the run.
+        network: `processes.training_network` of the model.
         state: moved on.
         bar: counts frames.
         after_step: called between steps, when the state is one to go on from.
@@ -96,10 +151,10 @@ def train_epoch(
     model.train()
     state.begin_epoch(windows)
     first = state.progress.batches
-    left = 1 - first if options.debug else windows.num_batches - first
-    for batch in islice(windows.epoch(state.epoch + 1, first), left):
-        training_step(model, batch, state, options)
-        bar.update(batch.x_start.shape[0] * batch.x_start.shape[1])
+    batches = windows.order(state.epoch + 1)
+    for chosen in batches[first : 1 if options.debug else len(batches)]:
+        training_step(model, network, windows, chosen, state, options)
+        bar.update(len(chosen) * options.num_frames)
         if state.num_steps % CHECK_EVERY == 0:
             check_steps(state, options)
         after_step()
@@ -124,7 +179,10 @@ def check_steps(state: TrainingState, options: Options) -> None:
 
 
 class Keeper:
-    """Writes the run's checkpoints: last.bin to go on from, and the best epoch's weights."""
+    """Writes the run's checkpoints: last.bin to go on from, and the best epoch's weights.
+
+    Only in the process that leads; it alone knows which epoch is the best.
+    """
 
     def __init__(
         self,
@@ -138,7 +196,7 @@ class Keeper:
         """The decay of the weights' average that each best file holds; 0: the weights themselves."""
         self.minutes = options.checkpoint_every
         self.saved = time.perf_counter()
-        for name in self.averages:
+        for name in self.averages if processes.leads() else ():
             best = state.best.setdefault(name, Best())
             path = self.folder / name
             if best.epoch == state.epoch > 0 and not state.progress.batches and read_epoch(path) != best.epoch:
@@ -159,7 +217,7 @@ class Keeper:
         return is_good
 
     def save_if_due(self) -> None:
-        if 0 < 60 * self.minutes <= time.perf_counter() - self.saved:
+        if processes.leads() and 0 < 60 * self.minutes <= time.perf_counter() - self.saved:
             self.save_good()
 
     def save_best(self, name: str) -> None:
@@ -206,8 +264,8 @@ def fit(
     sampling = Sampling(
         options.num_frames, 1, 1, options.batch_size, options.action_prompt, seed=options.seed, one_batch=options.debug
     )
-    last, saved = options.folder / LAST, True
-    with _tensorboard(options, state.epoch) as writer, stop_requests() as stop:
+    last, saved, network = options.folder / LAST, True, processes.training_network(model)
+    with _tensorboard(options, state.epoch) as writer, stop_requests(processes.agreed) as stop:
 
         def between_steps() -> None:
             stop.check()
@@ -217,13 +275,13 @@ def fit(
             try:
                 stop.check()
                 with _bar(windows, options, state) as bar:
-                    train_epoch(model, windows, state, options, bar, between_steps)
+                    train_epoch(model, network, windows, state, options, bar, between_steps)
                 errors = _validate(model, dataset, sampling, keeper, options, stop)
             except StopNow:
-                saved = keeper.save_good()
+                saved = processes.from_leader(keeper.save_good)  # the others wait until it is there
                 break
             _end_epoch(model, dataset, sampling, options, state, errors, keeper, writer)
-        if stop.requested:
+        if stop.is_requested():
             where = f"in epoch {state.epoch + 1}" if state.epoch < options.epochs else "after the last epoch"
             what = "is saved" if saved else "is as it was before, since the last steps had no finite loss"
             raise StoppedError(f"stopped by {stop.requested.name} {where}; {last} {what}: go on with --resume auto")
@@ -238,7 +296,7 @@ def _bar(windows: TrainingWindows, options: Options, state: TrainingState) -> tq
         unit="frame",
         desc=f"epoch {state.epoch + 1}",
         leave=False,
-        disable=None,
+        disable=None if processes.leads() else True,
     )
 
 
@@ -253,11 +311,10 @@ def _validate(
     stop.check()
     if options.no_eval:
         return {}
-    with stop.at_once():
-        errors = _error("3d_pos_train", model, _spread(dataset.train), sampling)
+    errors = _error("3d_pos_train", model, _spread(dataset.train), sampling, stop)
     for name in keeper.averages:
-        with keeper.weights(name), stop.at_once():
-            errors |= _error(ERRORS[name], model, dataset.validation, sampling)
+        with keeper.weights(name):
+            errors |= _error(ERRORS[name], model, dataset.validation, sampling, stop)
     return errors
 
 
@@ -279,16 +336,19 @@ def _end_epoch(
     folder, epoch, found = options.folder, state.epoch + 1, state.progress.row()
     row = {"epoch": epoch, "lr": state.optimizer.param_groups[0]["lr"], "3d_train": found.pop("loss") * MM}
     row |= errors | found | {"minutes": state.progress.elapsed / 60}
-    improved = []
-    for name in keeper.averages:
-        error = errors.get(ERRORS[name])
-        if error is not None and not math.isfinite(error):
+    for error in errors.values():
+        if not math.isfinite(error):
             raise DataError(f"the validation error of epoch {epoch} is {error}; train again with a lower -lr")
-        if error is None or error < state.best[name].error:  # not measured: the last epoch is the best
-            state.best[name] = Best(math.inf if error is None else error, epoch)
-            improved.append(name)
     state.history.append(row)
     state.end_epoch(options.lr_decay)
+    if not processes.leads():
+        return
+    improved = []
+    for name in keeper.averages:
+        error = errors.get(ERRORS[name], math.inf)
+        if ERRORS[name] not in errors or error < state.best[name].error:  # not measured: the last epoch is the best
+            state.best[name] = Best(error, epoch)
+            improved.append(name)
 
     write_text(folder / "training_log.txt", "".join(log_line(row) + "\n" for row in state.history))
     write_text(folder / "training_log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
@@ -309,12 +369,12 @@ def _end_epoch(
         print(f"note: {row['skipped']} steps of epoch {epoch} were left out: their loss was no finite number")
 
 
-def _error(name: str, model: DSGDiffu, clips: list[Clip], sampling: Sampling) -> dict[str, float]:
+def _error(name: str, model: DSGDiffu, clips: list[Clip], sampling: Sampling, stop: Stop) -> dict[str, float]:
     """{name: the action- or sequence-wise average of MPJPE in mm, one hypothesis and one step}.
 
     Nothing where no frame counts, which `--debug`'s first batches may lead to.
     """
-    found = evaluate(model, clips, sampling).average("")
+    found = evaluate(model, clips, sampling, within=stop.at_once).average("")
     return {name: float(found[1]["P_Agg"][-1])} if found else {}
 
 
@@ -326,12 +386,13 @@ def _spread(clips: list[Clip]) -> list[Clip]:
 
 @contextlib.contextmanager
 def _tensorboard(options: Options, epoch: int) -> Iterator[object | None]:
-    """TensorBoard's writer, which has what is in the log of epochs after `epoch` forgotten; None with --nolog.
+    """TensorBoard's writer, which has what is in the log of epochs after `epoch` forgotten; None with --nolog, and in
+    processes that write nothing.
 
     Raises:
         DataError: it cannot write.
     """
-    if options.nolog:
+    if options.nolog or not processes.leads():
         yield None
         return
     from torch.utils.tensorboard import SummaryWriter

@@ -1,6 +1,7 @@
 """What a training run is made of between two steps: all that last.bin keeps, so that it goes on as if nothing had been.
 
-Nothing of a training step draws from Python's or NumPy's random generators: torch's are all there are.
+No state of a random generator is among it. What a step draws depends on the seed, the epoch and the batch's number and,
+where there is dropout, on the process's number: every process, however many there are, knows it without a file.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from common import processes
 from common.arguments import Options
 from common.checkpoints import BEST, LAST, Checkpoint, holds_real_numbers
 from common.errors import DataError
@@ -113,23 +115,6 @@ class EpochProgress:
         return progress
 
 
-def random_state() -> dict:
-    """Of this process's generators, the devices' included. A checkpoint has one of each process, by its rank."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
-
-
-def set_random_state(state: dict) -> None:
-    """Go on where `random_state` was read. On other devices than then, these begin at the seed.
-
-    Raises:
-        TypeError, RuntimeError: it is something else.
-    """
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
 @dataclass
 class TrainingState:
     """What a run is made of between two steps, but for the weights."""
@@ -148,6 +133,8 @@ class TrainingState:
     """By the name of the file that holds it."""
     num_steps: int = 0
     """Batches seen so far."""
+    processes_before: int | None = None
+    """How many processes wrote the checkpoint that it goes on from."""
     ema: list[Tensor] | None = None
     """The moving average of the trained parameters; None: none is kept."""
 
@@ -205,11 +192,11 @@ class TrainingState:
             "progress": self.progress.as_data(),
             "skipped_in_row": int(self.skipped_in_row),
             "ema": None if self.ema is None else [average.cpu() for average in self.ema],
-            "random_states": [random_state()],
+            "processes": processes.count(),
         }
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Go on where the checkpoint was written: optimizer, learning rate, place in the epoch, random states, history.
+        """Go on where the checkpoint was written: optimizer, learning rate, place in the epoch, history.
 
         Raises:
             DataError: the checkpoint has weights alone, or its training state is damaged.
@@ -239,10 +226,9 @@ class TrainingState:
                 load_average(self.ema, saved["ema"])
             self.progress = EpochProgress.of(saved["progress"], self.progress.device)
             self.skipped_in_row.fill_(saved["skipped_in_row"])
-            states = saved["random_states"]
-            if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
-                raise ValueError("random_states is no list of one a process")
-            set_random_state(states[0])
+            if type(saved["processes"]) is not int or saved["processes"] < 1:
+                raise ValueError("processes is no number of them")
+            self.processes_before = saved["processes"]
         except (KeyError, IndexError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
             raise DataError(f"{path}: its training state does not fit this network ({error})") from None
 
@@ -281,7 +267,7 @@ def as_written_now(training: dict) -> dict:
         "progress": EpochProgress(torch.device("cpu")).as_data(),
         "skipped_in_row": 0,
         "ema": None,
-        "random_states": [{"cpu": training["random_state"], "cuda": training["cuda_random_states"]}],
+        "processes": 1,
     }
 
 
