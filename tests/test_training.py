@@ -115,10 +115,10 @@ def test_a_run_of_steps_without_a_finite_loss_is_given_up_and_the_weights_stay(o
 
 
 def test_an_epoch_without_any_finite_loss_is_given_up(options):
-    model = network()
+    model, batches = network(), Windows([poisoned(np.nan)] * 2)
+    state = TrainingState.new(model, options)
     with pytest.raises(DataError, match=r"was no finite number, .* 2 by now"):
-        batches = Windows([poisoned(np.nan)] * 2)
-        train_epoch(model, model, batches, TrainingState.new(model, options), options, Bar(), lambda: None)
+        train_epoch(model, model, batches, state, options, Bar(), lambda: None)
 
 
 def test_gradients_are_clipped_as_pytorch_does_and_the_norm_is_that_before(options):
