@@ -78,15 +78,24 @@ class Options:
     checkpoint_frequency: int = _option(
         20, "-cf", "--checkpoint-frequency", group="run", type=int, metavar="N", help="keep epoch_N.bin every N epochs"
     )
+    checkpoint_every: float = _option(
+        15.0, "--checkpoint-every", group="run", type=float, metavar="MINUTES",
+        help="save last.bin within an epoch after so long; 0: at its end alone",
+    )  # fmt: skip
     resume: str | None = _option(
-        None, "-r", "--resume", group="run", metavar="FILE", help="go on from this checkpoint (in -c, or a path)"
-    )
+        None, "-r", "--resume", group="run", metavar="FILE",
+        help="go on from this checkpoint (in -c, or a path); auto: from last.bin if -c has one, else begin",
+    )  # fmt: skip
     evaluate: str | None = _option(
         None, "--evaluate", group="run", metavar="FILE", help="evaluate this checkpoint (in -c, or a path)"
     )
     log: str = _option("log/default", "-l", "--log", group="run", metavar="DIR", help="TensorBoard folder")
     nolog: bool = _option(False, "--nolog", group="run", action="store_true", help="no TensorBoard")
     seed: int = _option(1, "--seed", group="run", type=int, metavar="N", help="of weights, order and noise")
+    deterministic: bool = _option(
+        False, "--deterministic", group="run", action="store_true",
+        help="same seed, same numbers on CUDA too, at some cost of speed; the CPU's are the same anyway",
+    )  # fmt: skip
     debug: bool = _option(False, "--debug", group="run", action="store_true", help="one batch an epoch, one a clip")
 
     stride: int = _option(
@@ -109,6 +118,14 @@ class Options:
     warmup: int = _option(
         0, "--warmup", group="training", type=int, metavar="STEPS",
         help="the rate rises to -lr over so many steps: lets small networks start at a higher rate",
+    )  # fmt: skip
+    clip_grad: float = _option(
+        0.0, "--clip-grad", group="training", type=float, metavar="NORM",
+        help="scale a gradient down to this norm if it is longer; 0: leave it",
+    )  # fmt: skip
+    ema: float = _option(
+        0.0, "--ema", group="training", type=float, metavar="DECAY",
+        help="also keep a moving average of the weights, such as 0.9999, and validate it; 0: none",
     )  # fmt: skip
     augmentation: bool = _option(
         True, "-no-da", "--no-data-augmentation", group="training", action="store_false", help="no mirrored copies"
@@ -158,6 +175,10 @@ class Options:
     eta: float = _option(1.0, "-eta", group="diffusion", type=float, metavar="X", help="noise of a DDIM step, 0 to 1")
     num_proposals: int = _option(1, "-num_proposals", group="diffusion", type=int, metavar="H", help="hypotheses")
 
+    force: bool = _option(
+        False, "--force", group="evaluation", action="store_true",
+        help="evaluate although the checkpoint was trained on another skeleton, 2D input or unit",
+    )  # fmt: skip
     p2: bool = _option(False, "--p2", group="evaluation", action="store_true", help="Protocol #2 (P-MPJPE) too")
     by_subject: bool = _option(False, "--by-subject", group="evaluation", action="store_true", help="a table a subject")
     action_prompt: str = _option(
@@ -165,9 +186,20 @@ class Options:
         help="tell the network the action's true name (a label, as published numbers do), or not",
     )  # fmt: skip
 
-    gpu: str = _option("0", "-gpu", group="device", metavar="LIST", help="CUDA devices; the CPU where there is none")
+    gpu: str = _option(
+        "0", "-gpu", group="device", metavar="LIST",
+        help="CUDA devices, such as 0,1: a process for each; the CPU where there is none",
+    )  # fmt: skip
     device: str | None = _option(None, "--device", group="device", metavar="NAME", help="cpu, cuda, cuda:1")
     precision: str = _option("32", "--precision", group="device", choices=("32", "bf16-mixed"), help="of the network")
+    processes: int = _option(
+        1, "--processes", group="device", type=int, metavar="N",
+        help="start so many on the CPU, which share the work; on GPUs there is one for each (-gpu)",
+    )  # fmt: skip
+    accumulate: int = _option(
+        1, "--accumulate", group="device", type=int, metavar="N",
+        help="a process computes its share of a batch in N pieces, one after another: less memory, the same step",
+    )  # fmt: skip
     compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
     chunk: int = _option(
         0, "--chunk", group="device", type=int, metavar="N",
@@ -211,6 +243,11 @@ class Options:
     def batch_windows(self) -> int:
         """Windows of a training batch."""
         return self.batch_size // self.stride
+
+    @property
+    def gpus(self) -> list[int]:
+        """The devices of -gpu."""
+        return [int(device) for device in self.gpu.split(",")]
 
     @property
     def trains(self) -> bool:
@@ -268,6 +305,8 @@ class Options:
                 raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
         if not all(device.strip().isdecimal() for device in self.gpu.split(",")):
             raise UsageError(f"-gpu is '{self.gpu}'; expected device numbers by commas, such as 0 or 0,1")
+        if len(set(self.gpus)) < len(self.gpus):
+            raise UsageError(f"-gpu is '{self.gpu}'; a device is named twice: each process takes its own")
         if self.nolog and "log" in self.given:
             raise UsageError("--nolog with -l: give one of them")
         if not self.actions or () in (self.subjects_train, self.subjects_test):
@@ -285,6 +324,11 @@ class Options:
             raise UsageError(f"{self.flag('dropout')} is {self.dropout}; expected at least 0 and less than 1")
         if not 0 <= self.text_dropout <= 1:
             raise UsageError(f"--text-dropout is {self.text_dropout}; expected 0 (always told) to 1 (never told)")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"--ema is {self.ema}; expected 0 (no average) or more, and less than 1, such as 0.9999")
+        for name in ("clip_grad", "checkpoint_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number, 0 or more")
         for name in ("learning_rate", "scale"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(f"{self.flag(name)} is {getattr(self, name)}; expected a finite number above 0")
@@ -303,6 +347,11 @@ class Options:
                 f"-b {self.batch_size} is smaller than -s {self.stride}: no window fits a batch; give -b {self.stride} "
                 "or more"
             )
+        if self.trains and self.accumulate > self.batch_windows:
+            raise UsageError(
+                f"--accumulate is {self.accumulate}; a batch has {self.batch_windows} windows (-b {self.batch_size} // "
+                f"-s {self.stride}): give at most {self.batch_windows}"
+            )
         if self.sampling_timesteps > self.timestep:
             raise UsageError(
                 f"-sampling_timesteps {self.sampling_timesteps} is more than -timestep {self.timestep}; "
@@ -313,6 +362,7 @@ class Options:
             (_DRAWING, self.render, "--render is not given"),
             (_TRAINING_ALONE, self.trains, "nothing is trained"),
             (("p2", "by_subject"), measures, "no error is measured"),
+            (("force",), not self.trains, "no checkpoint is evaluated"),
         ):
             idle = [self.flag(name) for name in names if name in self.given]
             if idle and not used:
@@ -326,21 +376,24 @@ class Options:
 _LEAST = {
     "downsample": 1, "checkpoint_frequency": 1, "stride": 1, "num_frames": 1, "epochs": 1, "batch_size": 1,
     "warmup": 0, "timestep": 1, "sampling_timesteps": 1, "num_proposals": 1, "seed": 0, "viz_camera": 0, "viz_skip": 0,
-    "chunk": 0, "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1,
+    "chunk": 0, "viz_downsample": 1, "viz_bitrate": 1, "viz_size": 1, "processes": 1, "accumulate": 1,
 }  # fmt: skip
 
 _MOST = {
-    entry.name: {"viz_size": 40, "viz_bitrate": 10**6}.get(entry.name, 2**53)
+    entry.name: {"viz_size": 40, "viz_bitrate": 10**6, "processes": 1024}.get(entry.name, 2**53)
     for entry in fields(Options)
     if entry.type is int
 }
 _DRAWING = tuple(
     entry.name for entry in fields(Options) if entry.metadata.get("group") == "rendering" and entry.name != "render"
 )
-_OF_CALL = ("given", "checkpoint", "resume", "evaluate", "debug", "gpu", "device", "compile", "chunk")
+_OF_CALL = (
+    "given", "checkpoint", "checkpoint_every", "resume", "evaluate", "debug", "gpu", "device", "processes", "compile",
+    "force", "chunk",
+)  # fmt: skip
 _TRAINING_ALONE = (
-    "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "checkpoint_frequency", "augmentation",
-    "text_dropout", "log",
+    "val_subjects", "subset", "no_eval", "export_training_curves", "warmup", "clip_grad", "ema", "checkpoint_frequency",
+    "checkpoint_every", "augmentation", "text_dropout", "log", "accumulate",
 )  # fmt: skip
 """Options that a user may expect to change an evaluation; the others of training stand in the field's command lines."""
 

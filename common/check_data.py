@@ -7,7 +7,6 @@ the reader's own functions (common/pose_files.py, common/h36m_dataset.py), clip 
 the next one.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -26,7 +25,7 @@ from common.data_report import DataReport, FileReport, Problems, print_report
 from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS
 from common.errors import DataError, OneLineParser, UsageError, exit_code
-from common.files import write_json
+from common.files import sha256, write_json
 from common.h36m_dataset import (
     check_confidences,
     check_views,
@@ -59,7 +58,7 @@ def check_folder(folder: Path) -> DataReport:
     files = {}
     for path, report, check in tqdm(list(_known_files(folder)), unit="file", leave=False, disable=None):
         with Problems(report, path):
-            report.size_bytes, report.sha256 = path.stat().st_size, _sha256(path)
+            report.size_bytes, report.sha256 = path.stat().st_size, sha256(path)
             check(path, report)
         files[path.name] = report
     for train, test in _pairs_3dhp(files).values():
@@ -99,14 +98,6 @@ def _known_files(folder: Path) -> Iterator[tuple[Path, FileReport, Callable[[Pat
             for pattern, kind, check in kinds:
                 for path in sorted(folder.glob(pattern)):
                     yield path, FileReport(path.name, kind, name), check
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 # --- Human3.6M's format, and custom ---

@@ -21,10 +21,15 @@ from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
 
 FORMAT, VERSION = "DSGDiffu checkpoint", 1
-BEST, LAST = "best_epoch_1_1.bin", "last.bin"
-"""The names in a run's folder of the best epoch's weights, and of the last epoch with all it takes to go on."""
-_NOT_IN_ALL = ("tower", "annotation")
-"""What files of ours lack: every one the tower, older ones the annotation."""
+BEST, BEST_EMA, LAST = "best_epoch_1_1.bin", "best_ema_1_1.bin", "last.bin"
+"""The names in a run's folder of the best epoch's weights, of the best averaged ones (`--ema`), and of the place that
+the training is at, with all it takes to go on."""
+AUTO = "auto"
+"""`--resume auto`: go on from LAST if there is one, else begin."""
+UNITS = "2D in half image widths from the middle, 3D in metres from the root"
+"""Of the poses that every reader gives and the network works on."""
+_NOT_IN_ALL = ("tower", "annotation", "ema", "units")
+"""What files of ours lack: every one the tower, older ones the others."""
 _MOST_TIMESTEPS = 1_000_000
 """Of the diffusion: its tables are made for each. The published network has 1000."""
 _MOST_EPOCHS = 10**9
@@ -54,16 +59,25 @@ class Checkpoint:
     """What it takes to go on: optimizer, learning rate, random states, history. None in a best_epoch file."""
     tower: dict[str, Tensor] | None = None
     """Only in files that the public release wrote: its copy of the tower."""
+    ema: float = 0.0
+    """The decay of the moving average that the weights are; 0: they are those of one step."""
     annotation: str = ""
     """Which ground truth it was trained on, in a dataset that has several; "" where the file does not say."""
+    units: str = UNITS
+    """Of the poses that it was trained on; files that do not say were trained on these."""
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write whole or not at all.
+    """Write whole or not at all, and only what can be gone on with.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or a weight is no finite number.
     """
+    if not all(tensor.isfinite().all() for tensor in checkpoint.weights.values()):
+        raise DataError(
+            f"the weights are no finite numbers any more; {path} is left as it was: train again with a lower -lr, with "
+            "--warmup or --clip-grad"
+        )
     content = {entry.name: getattr(checkpoint, entry.name) for entry in fields(Checkpoint) if entry.name != "tower"}
     content["network"] = asdict(checkpoint.network)
     content["skeleton"] = asdict(checkpoint.skeleton)
@@ -71,9 +85,17 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     content["weights"] = {name: tensor.detach().cpu().clone() for name, tensor in checkpoint.weights.items()}
     with replacing(path) as part:
         try:
-            torch.save({"format": FORMAT, "version": VERSION, **content}, part)
-        except RuntimeError as error:  # what torch's writer makes of a full disk
-            raise OSError(str(error).splitlines()[0]) from None
+            with open(part, "wb") as file:
+                torch.save({"format": FORMAT, "version": VERSION, **content}, file)
+        except RuntimeError as error:  # what torch's writer makes of a full disk; what the system said is behind it
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+
+
+def read_epoch(path: Path) -> int | None:
+    """Of a checkpoint of ours; None where there is none."""
+    return _load(path).get("epoch") if path.is_file() else None
 
 
 def find_checkpoint(name: str, folder: Path) -> Path:
@@ -89,17 +111,18 @@ def find_checkpoint(name: str, folder: Path) -> Path:
     raise DataError(f"{folder / name} not found; checkpoints there: {there}")
 
 
-def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Checkpoint:
+def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool, force: bool = False) -> Checkpoint:
     """Read a checkpoint for data of a skeleton.
 
     Args:
         path: the file, ours or the public release's.
         skeleton: of the data.
         compat_release: whether the user asked for the release's variant.
+        force: whether another skeleton of as many joints, or other units, will do.
 
     Raises:
-        DataError: not readable, damaged, with weights that are no finite numbers, of another skeleton, or of the other
-            variant.
+        DataError: not readable, damaged, with weights that are no finite numbers, of another skeleton or other units,
+            or of the other variant.
     """
     content = _load(path)
     if content.get("format") == FORMAT:
@@ -113,16 +136,42 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
         raise DataError(f"{path} is no DSGDiffu checkpoint (it has {keys}); name one that main*.py wrote")
     for tensors in (checkpoint.weights, checkpoint.tower or {}):
         _check_weights(tensors, path)
-    if checkpoint.skeleton.parents != skeleton.parents:
-        raise DataError(
+    if _tree(checkpoint.skeleton) != _tree(skeleton):
+        can_run = checkpoint.skeleton.num_joints == skeleton.num_joints
+        what = (
             f"{path} was trained on the skeleton '{checkpoint.skeleton.name}' ({checkpoint.skeleton.num_joints} "
-            f"joints); the data has '{skeleton.name}' ({skeleton.num_joints}); choose its dataset with -d"
+            f"joints); the data has '{skeleton.name}' ({skeleton.num_joints})"
         )
+        refuse_or_note(what, "choose its dataset with -d", force and can_run, can_run)
+    if checkpoint.units != UNITS:
+        refuse_or_note(f"{path} was trained on '{checkpoint.units}'; the data is in '{UNITS}'", "convert it", force)
     if checkpoint.compat_release and not compat_release:
         raise DataError(f"{path} holds the public release's variant of the network; add --compat-release")
     if compat_release and not checkpoint.compat_release:
         raise DataError(f"{path} holds the corrected network; leave --compat-release out")
     return checkpoint
+
+
+def refuse_or_note(what: str, remedy: str, force: bool, can_be_forced: bool = True) -> None:
+    """Say that a checkpoint does not fit the data.
+
+    Args:
+        what: found and expected.
+        remedy: what to do.
+        force: whether to go on all the same (--force).
+        can_be_forced: whether --force would help.
+
+    Raises:
+        DataError: not to go on.
+    """
+    if not force:
+        raise DataError(f"{what}; {remedy}{', or go on all the same with --force' if can_be_forced else ''}")
+    print(f"note: {what}")
+
+
+def _tree(skeleton: Skeleton) -> tuple:
+    """What joints are to the network; their names it does not see."""
+    return skeleton.parents, skeleton.joints_left, skeleton.joints_right
 
 
 def _load(path: Path) -> dict:
@@ -181,7 +230,7 @@ def _ours(content: dict, path: Path) -> Checkpoint:
         raise DataError(f"{path} has version {str(version)[:40]}; this code reads {VERSION}: update one of them")
     try:
         values = {entry.name: content[entry.name] for entry in fields(Checkpoint) if entry.name not in _NOT_IN_ALL}
-        values["annotation"] = content.get("annotation", "")
+        values |= {name: content[name] for name in ("annotation", "ema", "units") if name in content}
         values["network"] = _built(DenoiserConfig, values["network"])
         values["skeleton"] = _built(Skeleton, {name: _tuple(value) for name, value in values["skeleton"].items()})
         values["prompt_parts"] = tuple(_built(PromptPart, part) for part in values["prompt_parts"])
@@ -192,8 +241,10 @@ def _ours(content: dict, path: Path) -> Checkpoint:
             raise ValueError("scale is no number above 0")
         if not 0 <= checkpoint.epoch <= _MOST_EPOCHS:
             raise ValueError(f"epoch is not from 0 to {_MOST_EPOCHS}")
-        for name in ("tower_source", "selection", "annotation"):  # they are printed
-            if not values[name].isprintable():
+        if not 0 <= checkpoint.ema < 1:
+            raise ValueError("ema is not from 0 to less than 1")
+        for name in ("tower_source", "selection", "annotation", "units"):  # they are printed
+            if not getattr(checkpoint, name).isprintable():
                 raise ValueError(f"{name} is not one line of text")
         _check_shape(checkpoint.network, checkpoint.weights)
         return checkpoint

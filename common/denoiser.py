@@ -6,11 +6,12 @@ The backbone is MixSTE's (Zhang et al. 2022) under D3DP's diffusion (Shan et al.
 FinePOSE's (Xu et al. 2024); DSGDiffu puts graph attention over the skeleton in place of the first spatial block.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from common.diffusion import Denoise
@@ -98,6 +99,12 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.head[1].weight)
         nn.init.zeros_(self.head[1].bias)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """In the order in which they run."""
+        pairs = zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True)
+        return [self.temporal_blocks[0], *itertools.chain.from_iterable(pairs)]
+
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
         """Predict x_start.
 
@@ -112,10 +119,10 @@ class Denoiser(nn.Module):
         """
         return self.given(x_2d, prompts)(x_t, t)
 
-    def given(self, x_2d: Tensor, prompts: Prompts) -> Denoise:
+    def given(self, x_2d: Tensor, prompts: Prompts, dropped: Tensor | None = None) -> Denoise:
         """How windows with these 2D poses and prompts are denoised; for any number of hypotheses and steps."""
         condition = self.condition(x_2d, prompts)
-        return lambda x_t, t: self.predict(condition, x_t, t)
+        return lambda x_t, t: self.predict(condition, x_t, t, dropped)
 
     def condition(self, x_2d: Tensor, prompts: Prompts) -> Condition:
         """`forward`'s x_2d and prompts, as far as they can be worked up without x_t and t."""
@@ -124,9 +131,16 @@ class Denoiser(nn.Module):
         embedding = embedding + self.spatial_position
         return Condition(embedding, prompts.text_proj, self.prompt_attention.text_keys(prompts.text_tokens))
 
-    def predict(self, condition: Condition, x_t: Tensor, t: Tensor) -> Tensor:
-        """`forward`, the condition given."""
-        B, _, F, J, _ = x_t.shape
+    def predict(self, condition: Condition, x_t: Tensor, t: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """`forward`, the condition given.
+
+        Args:
+            condition: of the windows.
+            x_t, t: see `forward`.
+            dropped: (B, 2*depth-1, 2) bool, the windows that go without an attention or an MLP of `blocks`, in training
+                alone.
+        """
+        B, H, F, J, _ = x_t.shape
         if condition.embedding.shape[:3] != (B, F, J):
             raise ValueError(f"x_t is {tuple(x_t.shape)}; expected {tuple(condition.embedding.shape[:3])}, as x_2d is")
         e = self.time_mlp(sinusoidal_embedding(t, self.config.width).to(x_t.dtype)) + condition.text_proj  # (B, D)
@@ -136,10 +150,9 @@ class Denoiser(nn.Module):
         x = self.spatial_norm(self.graph_attention(x))
         x = self.prompt_attention(x, e, condition.text)
         x = self.dropout(x + rearrange(self.temporal_positions(F), "1 f d -> 1 f 1 d"))
-        x = self.temporal_norm(self.temporal_blocks[0](x))
-        for spatial_block, temporal_block in zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True):
-            x = self.spatial_norm(spatial_block(x))
-            x = self.temporal_norm(temporal_block(x))
+        for number, block in enumerate(self.blocks):
+            norm = self.spatial_norm if number % 2 else self.temporal_norm
+            x = norm(block(x, None if dropped is None else repeat(dropped[:, number], "b two -> (b h) two", h=H)))
         return rearrange(self.head(x), "(b h) f j c -> b h f j c", b=B)
 
     def temporal_positions(self, num_frames: int) -> Tensor:

@@ -52,15 +52,16 @@ class GaussianDiffusion:
         limit = CLAMP * self.scale
         return x.clamp(-limit, limit) / self.scale
 
-    def training_loss(self, denoise: Denoise, x_start: Tensor) -> Tensor:
-        """Mean joint distance between the predicted and the true pose at a random step, in metres (a scalar).
+    def training_loss(self, denoise: Denoise, x_start: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Mean joint distance between the predicted and the true pose at random steps, in metres (a scalar).
 
         Args:
             denoise: of the windows.
             x_start: (B, H, F, J, 3) true poses, root-relative, metres.
+            t: (B,) the steps.
+            noise: like x_start, standard normal.
         """
-        t = torch.randint(self.num_timesteps, x_start.shape[:1]).to(x_start.device)
-        noise = torch.randn(x_start.shape).to(x_start)
+        t, noise = t.to(x_start.device), noise.to(x_start)
         x_t = self.noisy_pose(self.q_sample(x_start * self.scale, t, noise))
         return (denoise(x_t, t) - x_start).norm(dim=-1).mean()
 

@@ -1,4 +1,4 @@
-"""The ways a command ends other than well: a user's two kinds of mistake and Ctrl-C, each one line and an exit code."""
+"""The ways a command ends other than well: a user's mistakes, a signal, Ctrl-C; each one line and an exit code."""
 
 import argparse
 import re
@@ -25,8 +25,14 @@ class DataError(_OneLineError):
     exit_code = 1
 
 
+class StoppedError(_OneLineError):
+    """A training that a signal ended, after it saved all it takes to go on: exit code 75, sysexits' "try again"."""
+
+    exit_code = 75
+
+
 INTERRUPTED = 130
-"""The exit code of what Ctrl-C ended: 128 and the signal's number, as shells have it."""
+"""The exit code of what Ctrl-C ended otherwise: 128 and the signal's number, as shells have it."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -36,24 +42,33 @@ class OneLineParser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help lists the options)")
 
 
-def exit_code(work: Callable[[], None], after_interrupt: str = "run it again") -> int:
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def exit_code(
+    work: Callable[[], int | None], after_interrupt: str = "run it again", tell: Callable[[str], None] = to_stderr
+) -> int:
     """Do the work; a user's mistake, or Ctrl-C, becomes one line on standard error and its exit code.
 
     Args:
-        work: all that the command does, the reading of its command line included.
+        work: all that the command does, the reading of its command line included; returns its exit code, None for 0.
         after_interrupt: what helps after Ctrl-C.
+        tell: prints the line.
     """
     try:
-        work()
+        return work() or 0
     except (UsageError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(f"error: {error}")
         return error.exit_code
+    except StoppedError as stopped:
+        tell(str(stopped))
+        return stopped.exit_code
     except OSError as error:  # what the system refuses: a name too long, no permission, no space
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}; name another file or folder", file=sys.stderr)
+        tell(f"error: {error.filename}: {error.strerror}; name another file or folder")
         return DataError.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted; {after_interrupt}", file=sys.stderr)
+        tell(f"interrupted; {after_interrupt}")
         return INTERRUPTED
-    return 0

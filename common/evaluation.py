@@ -4,7 +4,8 @@ Letters: B windows, K sampling steps, H hypotheses, F frames, J joints, N frames
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from common import processes
 from common.aggregation import mean_hypothesis, nearest_reprojection, reproject_solved, reprojection_mean
 from common.answers import SequenceAnswers
 from common.camera import project_to_2d
@@ -230,16 +232,25 @@ def batch_answers(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> 
 
 
 def evaluate(
-    model: DSGDiffu, clips: Sequence[Clip], sampling: Sampling, by_subject: bool = False, progress: str | None = None
+    model: DSGDiffu,
+    clips: Sequence[Clip],
+    sampling: Sampling,
+    by_subject: bool = False,
+    progress: str | None = None,
+    within: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Evaluation:
-    """Measure the model on clips that have 3D truth.
+    """Measure the model on clips that have 3D truth; with several processes, each measures some of the clips.
 
     Args:
         model: put into evaluation mode, and back as it was.
         clips: what to measure on.
         sampling: how.
         by_subject: tables of each subject apart.
-        progress: the name of a progress bar; None shows none.
+        progress: the name of a progress bar, of this process's clips; None shows none.
+        within: see `processes.shared_out`.
+
+    Returns:
+        The same tables in every process, the sequences' answers in the one that leads.
     """
     found, begin = Evaluation(), time.perf_counter()
     found.row = row_kind(clips)
@@ -247,26 +258,44 @@ def evaluate(
     was_training = model.training
     model.eval()
     texts = TextCache(model)
-    total = sum(clip.num_frames for clip in clips)
-    with tqdm(total=total, unit="frame", desc=progress, disable=None if progress else True, leave=False) as bar:
-        for clip in clips:
-            table = found.tables.setdefault((clip.subject if by_subject else "", clip.row), ErrorTable())
-            pieces = []
-            for frames, first, samples in clip_hypotheses(model, clip, sampling, texts):
-                answers = batch_answers(clip, frames, samples, sampling.p2)
-                target = torch.from_numpy(clip.poses_3d[frames]).to(samples.device)
-                counted = counted_frames(clip, frames, first)
-                if counted.any():
-                    for protocol, poses in answers.items():
-                        table.add(protocol, mean_errors(poses, target, torch.from_numpy(counted)), int(counted.sum()))
-                if clip.is_sequence:
-                    pieces.append({setting: _in_order(poses, first) for setting, poses in answers[1].items()})
-                bar.update(min(frames.size, total - bar.n))
-            if clip.is_sequence:
-                found.answers.append(_whole(clip, pieces))
+    total = processes.mine_of([clip.num_frames for clip in clips])
+    hidden = not (progress and processes.leads())
+    with tqdm(total=total, unit="frame", desc=progress, disable=hidden or None, leave=False) as bar:
+        results = processes.shared_out(
+            lambda clip: evaluate_clip(model, clip, sampling, texts, bar), clips, lambda clip: clip.num_frames, within
+        )
+    found.tables = processes.from_leader(lambda: _tables(clips, [table for table, _ in results], by_subject))
+    found.answers = [_whole(clip, poses) for clip, (_, poses) in zip(clips, results, strict=False) if poses]
     model.train(was_training)
     found.seconds = time.perf_counter() - begin
     return found
+
+
+def evaluate_clip(
+    model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCache, bar: tqdm
+) -> tuple[ErrorTable, dict[str, np.ndarray]]:
+    """One clip's errors, and of a sequence every setting's poses, (K, frames, J, 3), metres."""
+    table, pieces = ErrorTable(), []
+    for frames, first, samples in clip_hypotheses(model, clip, sampling, texts):
+        answers = batch_answers(clip, frames, samples, sampling.p2)
+        target = torch.from_numpy(clip.poses_3d[frames]).to(samples.device)
+        counted = counted_frames(clip, frames, first)
+        if counted.any():
+            for protocol, poses in answers.items():
+                table.add(protocol, mean_errors(poses, target, torch.from_numpy(counted)), int(counted.sum()))
+        if clip.is_sequence:
+            pieces.append({setting: _in_order(poses, first) for setting, poses in answers[1].items()})
+        bar.update(min(frames.size, bar.total - bar.n))
+    settings = pieces[0] if pieces else {}
+    return table, {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in settings}
+
+
+def _tables(clips: Sequence[Clip], tables: Sequence[ErrorTable], by_subject: bool) -> dict[tuple[str, str], ErrorTable]:
+    """(subject or "", row) -> the errors of its clips, always added up in the clips' order."""
+    groups = {}
+    for clip, table in zip(clips, tables, strict=True):
+        groups.setdefault((clip.subject if by_subject else "", clip.row), []).append(table)
+    return {key: ErrorTable.pooled(of_group) for key, of_group in groups.items()}
 
 
 def _in_order(windows: Tensor, first: np.ndarray) -> np.ndarray:
@@ -274,9 +303,8 @@ def _in_order(windows: Tensor, first: np.ndarray) -> np.ndarray:
     return windows.cpu().numpy().swapaxes(0, 1)[:, first]
 
 
-def _whole(clip: Clip, pieces: list[dict[str, np.ndarray]]) -> SequenceAnswers:
-    """The answers of a clip's batches, one after another; with `one_batch`, of its beginning alone."""
-    poses = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in pieces[0]}
+def _whole(clip: Clip, poses: dict[str, np.ndarray]) -> SequenceAnswers:
+    """The answers to a clip; with `one_batch`, to its beginning alone."""
     done = next(iter(poses.values())).shape[1]
     cut = replace(clip, **{name: array[:done] for name, array in clip.arrays().items()})
     return SequenceAnswers(cut, poses)

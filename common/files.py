@@ -1,6 +1,7 @@
 """Writing files so that a reader meets the old one or the new one, never half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -35,11 +36,38 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             with open(part, "rb") as file:
                 os.fsync(file.fileno())
             os.replace(part, path)
+            sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
         reason = why_not_written(path, error)
         raise DataError(f"{path} cannot be written ({reason}); a file that was there before is still whole") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's names on the disk too: without it a crash of the machine can bring an older file back."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened, and the system sees to it
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what runs that were killed while `replacing` left in the folder."""
+    for part in folder.glob(".*.part.*"):
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
 
 SPATIAL, TEMPORAL = "spatial", "temporal"
@@ -90,7 +90,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then an MLP of ratio 2, each with a residual and drop path."""
+    """Pre-norm transformer block: attention, then an MLP of ratio 2, each with a residual.
+
+    Drop path (stochastic depth, Huang et al. 2016): in training, some rows go without one or both, and the others are
+    scaled up for it. Which do is drawn outside, for a whole batch, and does not depend on how that is shared out.
+    """
 
     def __init__(self, dim: int, num_heads: int, over: str, dropout: float = 0.0, drop_path: float = 0.0):
         super().__init__()
@@ -98,29 +102,36 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads, over, dropout)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, 2 * dim, act_layer=nn.GELU, drop=dropout)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = drop_path
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(R, F, J, D) -> (R, F, J, D)."""
-        x = add_branch(x, lambda x: self.attn(self.norm1(x)), self.drop_path)
-        return add_branch(x, lambda x: self.mlp(self.norm2(x)), self.drop_path)
+    def forward(self, x: Tensor, dropped: Tensor | None = None) -> Tensor:
+        """(R, F, J, D) -> (R, F, J, D).
 
+        Args:
+            x: of all rows.
+            dropped: (R, 2) bool, the rows that go without attention, and without MLP, each with the chance `drop_path`;
+                None: outside training.
+        """
+        for number, branch in enumerate((lambda x: self.attn(self.norm1(x)), lambda x: self.mlp(self.norm2(x)))):
+            x = x + branch(x) if dropped is None else self.without(x, branch, dropped[:, number])
+        return x
 
-def add_branch(x: Tensor, branch: Callable[[Tensor], Tensor], drop_path: DropPath) -> Tensor:
-    """x + drop_path(branch(x)), x (R, ...); on a CPU a row whose branch is left out does not go through it.
+    def without(self, x: Tensor, branch: Callable[[Tensor], Tensor], dropped: Tensor) -> Tensor:
+        """x + branch(x), the `dropped` rows left out and the others' branch scaled up (Huang et al. 2016).
 
-    A GPU computes all rows: to know there which to take would make the host wait.
-    """
-    rate = drop_path.drop_prob if drop_path.training else 0.0
-    if not rate or x.device.type != "cpu" or torch.compiler.is_compiling():
-        return x + drop_path(branch(x))
-    kept = (torch.rand(len(x)) >= rate).nonzero().squeeze(1)
-    if len(kept) == len(x):
-        return torch.add(x, branch(x), alpha=1 / (1 - rate))
-    if not len(kept):
-        # One token goes through all the same: the branch's weights have a gradient, 0, as in a step with other rows.
-        return x + 0 * branch(x[:1, :1, :1])
-    return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=1 / (1 - rate))
+        On a CPU the rows that are left out do not go through the branch. A GPU computes all of them: to know there
+        which to take would make the host wait.
+        """
+        scale = 1 / (1 - self.drop_path)
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return x + branch(x).masked_fill(dropped[:, None, None, None], 0) * scale
+        if not dropped.any():
+            return torch.add(x, branch(x), alpha=scale)
+        kept = (~dropped).nonzero().squeeze(1)
+        if not len(kept):
+            # One token goes through all the same: the branch's weights get a gradient, 0, as with rows that are kept.
+            return x + 0 * branch(x[:1, :1, :1])
+        return x.index_add(0, kept, branch(x[kept]).to(x.dtype), alpha=scale)
 
 
 class Stylization(nn.Module):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,25 @@ from common.sampler import sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+
+
+class Draws(NamedTuple):
+    """What is random in a training step of B windows, drawn for a whole batch, whoever computes which of its windows.
+
+    Dropout (`-drop`, 0 as published) is not here: every layer draws its own.
+    """
+
+    hidden: Tensor
+    """(B,) bool, the windows that are not told their action."""
+    t: Tensor
+    """(B,) long, diffusion steps, 0..T-1."""
+    noise: Tensor
+    """(B, 1, F, J, 3), standard normal."""
+    dropped: Tensor
+    """(B, 2*depth-1, 2) bool, the windows that go without an attention or an MLP of the denoiser's `blocks`."""
+
+    def of(self, windows: Tensor) -> "Draws":
+        return Draws(*(drawn[windows] for drawn in self))
 
 
 class DSGDiffu(nn.Module):
@@ -81,31 +101,53 @@ class DSGDiffu(nn.Module):
         with self.autocast():
             return self.prompt_encoder(texts).select(index.to(self.device))
 
-    def training_loss(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], text_dropout: float = 0.0) -> Tensor:
+    def draw(self, x_start_shape: Sequence[int], text_dropout: float, generator: torch.Generator) -> Draws:
+        """All that is random in a training step, but for dropout.
+
+        Args:
+            x_start_shape: (B, F, J, 3).
+            text_dropout: the chance that a window is given the neutral text instead of its action.
+            generator: on the CPU, so that a seed means the same on every device.
+        """
+        B, F, J, _ = x_start_shape
+        rates = torch.tensor([block.drop_path for block in self.denoiser.blocks])
+        return Draws(
+            hidden=torch.rand(B, generator=generator) < text_dropout,
+            t=torch.randint(self.diffusion.num_timesteps, (B,), generator=generator),
+            noise=torch.randn(B, 1, F, J, 3, generator=generator),
+            dropped=torch.rand(B, len(rates), 2, generator=generator) < rates[:, None],
+        )
+
+    def training_loss(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], draws: Draws) -> Tensor:
         """Mean joint error at random diffusion steps, metres (a scalar).
 
         Args:
             x_2d: (B, F, J, 2), screen coordinates.
             x_start: (B, F, J, 3), camera space, root-relative, metres.
             verbs: the action of each window.
-            text_dropout: the chance that a window is given the neutral text instead.
+            draws: of these windows.
         """
-        hidden = (torch.rand(len(verbs)) < text_dropout).tolist()
-        told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, hidden, strict=True)]
-        return self.diffusion.training_loss(self.given(x_2d, self.encode(told)), x_start[:, None])
+        told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, draws.hidden.tolist(), strict=True)]
+        denoise = self.given(x_2d, self.encode(told), draws.dropped.to(x_2d.device))
+        return self.diffusion.training_loss(denoise, x_start[:, None], draws.t, draws.noise)
 
-    def given(self, x_2d: Tensor, prompts: Prompts) -> Denoise:
+    def forward(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], draws: Draws) -> Tensor:
+        """`training_loss`: what processes that train together exchange gradients after."""
+        return self.training_loss(x_2d, x_start, verbs, draws)
+
+    def given(self, x_2d: Tensor, prompts: Prompts, dropped: Tensor | None = None) -> Denoise:
         """The denoiser of these windows, in the precision that was asked for.
 
         Args:
             x_2d: (B, F, J, 2), screen coordinates.
             prompts: one text a window.
+            dropped: see `Denoiser.predict`.
 
         Returns:
             (x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3) float32, metres.
         """
         with self.autocast():
-            denoise = self.denoiser.given(x_2d, prompts)
+            denoise = self.denoiser.given(x_2d, prompts, dropped)
 
         def in_precision(x_t: Tensor, t: Tensor) -> Tensor:
             with self.autocast():

@@ -58,13 +58,14 @@ class ReleaseDenoiser(Denoiser):
     graph_attention_class = ReleaseGraphAttention
     prompt_attention_class = ReleasePromptAttention
 
-    def predict(self, condition: Condition, x_t: Tensor, t: Tensor) -> Tensor:
+    def predict(self, condition: Condition, x_t: Tensor, t: Tensor, dropped: Tensor | None = None) -> Tensor:
         B, H = x_t.shape[:2]
         embedding, text_proj, t = (
             of_window.repeat_interleave(H, dim=0) for of_window in (condition.embedding, condition.text_proj, t)
         )
         rows = Condition(embedding, text_proj, TextKeys(*(part.repeat(H, 1, 1, 1) for part in condition.text)))
-        out = super().predict(rows, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t)
+        dropped = None if dropped is None else dropped.repeat_interleave(H, dim=0)
+        out = super().predict(rows, rearrange(x_t, "b h f j c -> (b h) 1 f j c"), t, dropped)
         return rearrange(out, "(b h) 1 f j c -> b h f j c", b=B)
 
 

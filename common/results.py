@@ -77,6 +77,8 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
     if options.solver != DDIM or options.eta != 1:
         how = f"{options.solver}, eta {options.eta:g}" if options.solver == DDIM else options.solver
         lines.append(f"Sampled with {how}; published numbers are DDIM's with eta 1")
+    if checkpoint.ema:
+        lines.append(f"Weights: a moving average over the steps of the training (--ema {checkpoint.ema:g})")
     seen = seen_in_training(options, checkpoint.options)
     if seen:
         lines.append(f"Test subjects: {seen}")

@@ -2,9 +2,9 @@
 
 import contextlib
 import itertools
-import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,30 +12,34 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common import processes
 from common.arguments import Options, parse_options
-from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
+from common.checkpoints import AUTO, BEST, BEST_EMA, LAST, Checkpoint, find_checkpoint, read_checkpoint, refuse_or_note
 from common.clip_text import TextTower, load_text_tower, random_text_tower
 from common.clips import Clip, kind_of_truth, truths_of
 from common.dataset_description import DatasetDescription
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.errors import DataError, UsageError, exit_code
+from common.errors import DataError, UsageError
 from common.evaluation import Sampling, evaluate, predict_clip
-from common.files import replacing, write_json
+from common.files import remove_parts, replacing, write_json
+from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
+from common.processes import Seat
 from common.rendering import check_output, check_video, render
 from common.results import file_stem, notes, report, seen_in_training, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
 from common.solvers import Solver
-from common.training import TrainingState, fit
+from common.training import fit, training_windows
+from common.training_state import Best, TrainingState
 
 SCORES = "scores"
 """What the folder, in the run's, of a dataset's own scores begins with; then comes the evaluation's name."""
 RUN_FILES = (
-    "*.bin", "options.json", "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
+    "*.bin", "options.json", MANIFEST, "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
     "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
 )  # fmt: skip
 """What a run writes into its folder."""
@@ -46,12 +50,25 @@ OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", 
 PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 
 
+AFTER_THE_END = "run an evaluation again; a training that has a last.bin goes on with --resume auto"
+"""What helps after a run that was interrupted, or lost a process."""
+
+
 def run_script(argv: Sequence[str] | None, defaults: Options, description: str) -> int:
-    """Parse, run, and turn a user's mistake into one line; returns the exit code."""
-    return exit_code(
-        lambda: run_within_memory(parse_options(argv, defaults, description)),
-        after_interrupt="run an evaluation again; a training that has a last.bin goes on with --resume last.bin",
-    )
+    """Parse, run, and turn a user's mistake into one line; returns the exit code.
+
+    With several devices, this starts a process for each, all of which come here again.
+    """
+    argv = tuple(sys.argv[1:] if argv is None else argv)
+
+    def work() -> int | None:
+        options = parse_options(argv, defaults, description)
+        number = num_processes(options, processes.seat())
+        if number > 1:
+            return processes.launch(number, run_script, (argv, defaults, description), AFTER_THE_END)
+        return run_within_memory(options)
+
+    return processes.take_part(work, AFTER_THE_END)
 
 
 def run_within_memory(options: Options) -> None:
@@ -78,27 +95,74 @@ def run(options: Options) -> None:
     Raises:
         UsageError, DataError: one line.
     """
+    if options.trains:
+        check_shares(options)
     description = DATASETS[options.dataset]
-    name = options.evaluate or options.resume
-    path = find_checkpoint(name, options.folder) if name else None
-    checkpoint = read_checkpoint(path, description.skeleton, options.compat_release) if path else None
-    if checkpoint:
+    # One process reads it: the others may be on machines that do not have the file.
+    path = processes.from_leader(lambda: checkpoint_path(options))
+    checkpoint = None
+    if path:
+        checkpoint = processes.from_leader(
+            lambda: read_checkpoint(path, description.skeleton, options.compat_release, options.force)
+        )
         options = options_with(checkpoint, options, path)
         description = DATASETS[options.dataset]
     if options.render:
         check_drawing(options)
     with run_folder(options.folder):
         dataset = dataset_of(options)
+        set_deterministic(options.deterministic)
         torch.manual_seed(options.seed)
         model = build_model(options, description, checkpoint, path)
         if options.trains:
             train(model, dataset, options, checkpoint, path)
         elif options.render:
-            draw(model, dataset, options)
+            if processes.leads():
+                draw(model, dataset, options)
         elif description.has_truth:
             measure(model, dataset.test, options, checkpoint, path)
         else:
             predict(model, dataset.test, options, checkpoint, path)
+
+
+def checkpoint_path(options: Options) -> Path | None:
+    """The file that the options name; None where they name none, or `auto` and there is none.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if options.resume == AUTO:
+        last = options.folder / LAST
+        print(f"going on with {last}" if last.is_file() else f"{last} is not there: a new run begins")
+        return last if last.is_file() else None
+    name = options.evaluate or options.resume
+    return find_checkpoint(name, options.folder) if name else None
+
+
+def set_deterministic(asked: bool) -> None:
+    """Have PyTorch take algorithms that sum in one order, also on CUDA; it raises where it has none."""
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a device is first used
+    torch.use_deterministic_algorithms(asked)
+
+
+def check_shares(options: Options) -> None:
+    """Whether a batch can be shared out.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    number = processes.count()
+    if number > options.batch_windows:
+        raise UsageError(
+            f"{number} processes for a batch of {options.batch_windows} windows (-b {options.batch_size} // -s "
+            f"{options.stride}): give -b {number * options.stride} or more, or fewer processes"
+        )
+    if options.compat_release and (number > 1 or options.accumulate > 1):
+        raise UsageError(
+            f"--compat-release trains in one process (here: {number}) and without --accumulate: in the release's "
+            "network the windows of a batch change each other's answers"
+        )
 
 
 def dataset_of(options: Options) -> Dataset:
@@ -127,7 +191,8 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
     """The options with the checkpoint's network in them, and, to go on with it, with those of its run.
 
     Raises:
-        DataError: an option given contradicts the checkpoint.
+        DataError: an option given contradicts the checkpoint, or the 2D input that errors would be measured on is of
+            another source.
     """
     network = checkpoint.network
     try:
@@ -164,27 +229,55 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
         )
     trained_on = checkpoint.options.get("keypoints")
     if trained_on not in (None, options.keypoints):
-        print(f"note: trained on the 2D input '{trained_on}', run on '{options.keypoints}'")
+        what = f"{path} was trained on the 2D input '{trained_on}'; this is '{options.keypoints}'"
+        goes_on = options.force or options.resume is not None or not DATASETS[options.dataset].has_truth
+        refuse_or_note(what, f"give -k {trained_on}", goes_on)
     options = replace(options, **stored, num_frames=num_frames)
     options.check()
     return options
 
 
+def num_processes(options: Options, seat: Seat | None) -> int:
+    """How many processes this one has to start: one for each device. 1: it does the work itself.
+
+    Raises:
+        UsageError: the options do not fit together, or not to whoever has started this process.
+    """
+    if seat is not None:
+        if "processes" in options.given and seat.starter != processes.OURS:
+            raise UsageError(f"--processes with {seat.starter}, which has started them already; leave it out")
+        return 1
+    if options.render:
+        return 1
+    if options.device is None and torch.cuda.is_available():
+        number = len(options.gpus)
+        if "processes" in options.given and options.processes != number:
+            raise UsageError(
+                f"--processes is {options.processes} and -gpu {options.gpu} names {number} devices: a process takes "
+                "one; leave --processes out"
+            )
+        return number
+    if options.processes > 1 and options.device not in (None, "cpu"):
+        raise UsageError(
+            f"--processes {options.processes} with --device {options.device}: a process takes a device; name them with "
+            "-gpu, as in -gpu 0,1"
+        )
+    return options.processes
+
+
 def choose_device(options: Options) -> torch.device:
-    """--device if given, else the first of -gpu, else the CPU, saying so.
+    """This process's: --device if given, else its own of -gpu, else the CPU, saying so.
 
     Raises:
         UsageError: no such device.
     """
-    name = options.device
+    name, seat = options.device, processes.seat()
     if name is None:
-        first = options.gpu.split(",")[0].strip()
         if not torch.cuda.is_available():
-            print("no CUDA device here: running on the CPU")
+            alone = " in one process (--processes N starts more)" if len(options.gpus) > 1 and seat is None else ""
+            print(f"no CUDA device here: running on the CPU{alone}")
             return torch.device("cpu")
-        if "," in options.gpu:
-            print(f"note: one process uses one device; taking cuda:{first} of -gpu {options.gpu}")
-        name = f"cuda:{first}"
+        name = f"cuda:{gpu_of(options, seat, torch.cuda.device_count())}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda"):
@@ -194,7 +287,44 @@ def choose_device(options: Options) -> torch.device:
         raise UsageError(
             f"the device '{name}' cannot be used ({str(error).splitlines()[0]}); try --device cpu"
         ) from None
+    if device.type == "cuda":
+        if options.device is not None and processes.count() > 1:
+            raise UsageError(
+                f"--device {name} for {processes.count()} processes: each takes its own; leave --device out"
+            )
+        torch.cuda.set_device(device)
     return device
+
+
+def gpu_of(options: Options, seat: Seat | None, num_visible: int) -> int:
+    """The number of this process's GPU.
+
+    Args:
+        options: of the run.
+        seat: which of the run's processes this is; None: the only one.
+        num_visible: GPUs that this process sees.
+
+    Raises:
+        UsageError: there is none for it.
+    """
+    if seat is None:
+        return options.gpus[0]
+    if seat.starter == processes.OURS or "gpu" in options.given:
+        if len(options.gpus) <= seat.local_rank or len(options.gpus) != (seat.local_count or len(options.gpus)):
+            started = seat.local_count or f"{seat.local_rank + 1} or more"
+            raise UsageError(
+                f"-gpu {options.gpu} names {len(options.gpus)} devices, and {seat.starter} started {started} processes "
+                "on this machine; leave -gpu out, or name as many"
+            )
+        return options.gpus[seat.local_rank]
+    if num_visible == 1 and seat.starter == "srun":
+        return 0  # --gpus-per-task shows each process its own
+    if seat.local_rank >= num_visible:
+        raise UsageError(
+            f"{seat.starter} started a process number {seat.local_rank} on this machine, from 0, which has "
+            f"{num_visible} GPUs: a process takes one; start fewer, or give --device cpu"
+        )
+    return seat.local_rank
 
 
 def check_folder(folder: Path, flag: str) -> bool:
@@ -220,9 +350,14 @@ def check_folder(folder: Path, flag: str) -> bool:
 def run_folder(folder: Path) -> Iterator[None]:
     """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
 
+    The process that leads does so, and alone needs it.
+
     Raises:
         DataError: it cannot be written to.
     """
+    if not processes.leads():
+        yield
+        return
     new = check_folder(folder, "-c")
     try:
         yield
@@ -248,7 +383,8 @@ def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | Non
         raise DataError(
             f"{path} was trained with the text tower '{checkpoint.tower_source}'; give --text-encoder {asked} again"
         )
-    tower = random_text_tower() if options.text_encoder == "random" else load_text_tower(options.clip_weights)
+    with processes.one_first():  # it may download
+        tower = random_text_tower() if options.text_encoder == "random" else load_text_tower(options.clip_weights)
     if checkpoint and checkpoint.tower_fingerprint != tower.fingerprint:
         raise DataError(
             f"{path} was trained with the text tower '{checkpoint.tower_source}'; this run has '{tower.source}': "
@@ -323,10 +459,12 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     if not options.no_eval and not any(clip.counted.any() for clip in dataset.validation):
         raise DataError("no valid frame to choose the best epoch on; give --no-eval, --val-subjects or other -ste")
     annotation = truths_of(dataset.train)
+    windows = training_windows(dataset, model, options)
     state = TrainingState.new(model, options)
     if resumed is not None:  # refused before anything is written
         state.restore(resumed, path)
-        if resumed.epoch >= options.epochs:
+        state.check_place(windows, path)
+        if resumed.epoch >= options.epochs and options.resume != AUTO:
             raise UsageError(f"{path} is at epoch {resumed.epoch} already, -e is {options.epochs}; give a larger -e")
         if resumed.annotation and kind_of_truth(resumed.annotation) != kind_of_truth(annotation):
             raise DataError(
@@ -336,14 +474,18 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     both = seen_in_training(options, options.as_data())
     if both:
         print(f"note: {both}")
-    if not options.nolog:
-        check_folder(Path(options.log), "-l")
-    if resumed is None or path.resolve().parent != folder.resolve():
-        move_aside(folder)
-    write_json(folder / "options.json", options.as_data())
+    if processes.leads():
+        if not options.nolog:
+            check_folder(Path(options.log), "-l")
+        if resumed is None or path.resolve().parent != folder.resolve():
+            move_aside(folder)
+        remove_parts(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
+    if processes.leads():
+        write_manifest(folder, options, model.device, tower, annotation, None if resumed is None else resumed.epoch)
+        write_json(folder / "options.json", options.as_data())
 
-    def checkpoint(epoch: int, training: dict | None) -> Checkpoint:
+    def checkpoint(epoch: int, training: dict | None = None, ema: float = 0.0) -> Checkpoint:
         return Checkpoint(
             network=model.denoiser.config,
             skeleton=model.skeleton,
@@ -358,36 +500,52 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             selection=selection,
             epoch=epoch,
             training=training,
+            ema=ema,
             annotation=annotation,
         )
 
-    aside = None
+    bests, aside = [BEST, *([BEST_EMA] if options.ema else [])], {}
     if resumed is not None:
-        print(f"going on after epoch {state.epoch} with the learning rate {state.learning_rate:g}; -lr is not used")
-        if best_is_no_candidate(folder, model.skeleton, compat, state.epoch, selection):
-            state.best_error, aside = math.inf, unused(folder, "earlier_best_{}.bin")
-    fit(model, dataset, options, state, checkpoint, aside)
-    best = read_checkpoint(folder / BEST, model.skeleton, compat)
-    model.load_trained_state(best.weights)
-    measure(model, dataset.test, options, best, folder / BEST)
+        place = f"{state.progress.batches} batches into epoch {state.epoch + 1}"
+        print(
+            f"going on {place if state.progress.batches else f'after epoch {state.epoch}'} with the learning rate "
+            f"{state.learning_rate:g}; -lr is not used"
+        )
+        if state.processes_before != processes.count():
+            exactly = "but for dropout, which each draws for itself" if options.dropout else "to within rounding"
+            print(
+                f"note: {state.processes_before} processes wrote {path}, {processes.count()} go on: the batches are "
+                f"the same, and so is the training, {exactly}"
+            )
+        for name in bests if processes.leads() else ():
+            if best_is_no_candidate(folder / name, model.skeleton, compat, state.epoch, selection):
+                state.best[name] = Best()
+                aside[name] = unused(folder, f"earlier_{name.removesuffix('_1_1.bin').removesuffix('_epoch')}_{{}}.bin")
+    fit(model, dataset, windows, options, state, checkpoint, aside)
+    for name in reversed(bests):
+        best = processes.from_leader(lambda name=name: read_checkpoint(folder / name, model.skeleton, compat))
+        model.load_trained_state(best.weights)
+        measure(model, dataset.test, options, best, folder / name)
+    if not processes.leads():
+        return
     scene_file, clip = folder / "prediction.png", dataset.test[0]
     hypotheses = predict_clip(model, clip, sampling_of(options))
     render(scene_file, clip_scene(clip, hypotheses, model.skeleton))
     print(f"wrote {scene_file}")
 
 
-def best_is_no_candidate(folder: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> bool:
-    """Whether the folder's best epoch cannot be the best of a run that goes on after `epoch`; says why."""
-    if not (folder / BEST).is_file():
+def best_is_no_candidate(path: Path, skeleton: Skeleton, compat_release: bool, epoch: int, selection: str) -> bool:
+    """Whether the best epoch of the file cannot be the best of a run that goes on after `epoch`; says why."""
+    if not path.is_file():
         return False
-    best = read_checkpoint(folder / BEST, skeleton, compat_release)
+    best = read_checkpoint(path, skeleton, compat_release)
     if best.epoch > epoch:
         why = "is of a later epoch, which this run will not have"
     elif best.selection != selection:
         why = f"was chosen on {best.selection}, which cannot be compared"
     else:
         return False
-    print(f"{folder / BEST} {why}: it gives way, to a file of its own, when this run has one")
+    print(f"{path} {why}: it gives way, to a file of its own, when this run has one")
     return True
 
 
@@ -423,6 +581,8 @@ def sampling_of(options: Options) -> Sampling:
 def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:
     """Evaluate the model that the checkpoint at `path` was loaded into, print the tables, write them."""
     found = evaluate(model, clips, sampling_of(options), options.by_subject, progress="evaluation")
+    if not processes.leads():
+        return
     print(
         f"\n{path} (epoch {checkpoint.epoch}), {options.num_proposals} hypotheses, {options.sampling_timesteps} steps, "
         f"{found.num_frames} frames in {found.seconds:.0f} s\n"
@@ -446,13 +606,20 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:
     """Write the predictions for 2D input that has no truth: no errors."""
-    poses, spread, told = {}, {}, {}
     sampling = sampling_of(options)
-    for clip in clips:
-        told.setdefault(clip.subject, {})[clip.action] = sampling.told(clip)
+
+    def answer(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         hypotheses = predict_clip(model, clip, sampling)
-        poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
-        deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
+        mean = hypotheses.mean(axis=0)
+        return mean, (((hypotheses - mean) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
+
+    answers = processes.shared_out(answer, clips, lambda clip: clip.num_frames)
+    if not processes.leads():
+        return
+    poses, spread, told = {}, {}, {}
+    for clip, (mean, deviation) in zip(clips, answers, strict=True):
+        told.setdefault(clip.subject, {})[clip.action] = sampling.told(clip)
+        poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(mean)
         spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)
     target = options.folder / f"{options.dataset}_predictions_{file_stem(options, checkpoint, path)}.npz"
     write_npz(

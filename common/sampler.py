@@ -1,6 +1,5 @@
 """Sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from itertools import pairwise
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.diffusion import CLAMP, Denoise, GaussianDiffusion
+from common.seeds import seeded_generator
 from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
@@ -124,6 +124,4 @@ def window_noise(seed: int, name: str, window: int, shape: tuple[int, ...]) -> T
         window: its number in the clip.
         shape: (K, H, F, J, 3).
     """
-    digest = hashlib.blake2b(f"{seed} {name} {window}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=seeded_generator(seed, name, window))

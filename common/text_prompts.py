@@ -55,8 +55,12 @@ class Prompts(NamedTuple):
     """(B, L, E), attended to by every joint."""
 
     def select(self, index: Tensor) -> "Prompts":
-        """The prompts at `index` (B,), so that windows with the same text share one encoding."""
-        return Prompts(self.text_proj[index], self.text_tokens[index])
+        """The prompts at `index` (B,), so that windows with the same text share one encoding.
+
+        The gradient of `x[index]` is summed by threads in any order on a CPU, and no run would be like another; that of
+        `index_select` is summed in one.
+        """
+        return Prompts(*(part.index_select(0, index) for part in self))
 
 
 class PromptEncoder(nn.Module):

@@ -1,186 +1,48 @@
-"""One epoch, and the loop over epochs that validates, logs and keeps checkpoints.
+"""One step, one epoch, and the loop over epochs that validates, logs and keeps checkpoints.
 
-The gradient stepped is that of L^2/2, with L the mean joint error (`loss.backward(loss.detach())`), as in D3DP.
+The gradient stepped is that of L^2/2, with L the mean joint error of a batch, as in D3DP. Several processes come to the
+same steps together, each with its own copy of the weights; the one that leads writes.
 """
 
+import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from torch.optim import AdamW
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from common import processes
 from common.arguments import Options
-from common.checkpoints import BEST, LAST, Checkpoint, holds_real_numbers, write_checkpoint
+from common.checkpoints import BEST, BEST_EMA, LAST, Checkpoint, read_epoch, write_checkpoint
 from common.clips import Clip
 from common.curves import write_curves
 from common.datasets import Dataset
-from common.errors import DataError
+from common.errors import DataError, StoppedError
 from common.evaluation import MM, Sampling, TextCache, clip_hypotheses, evaluate
 from common.files import write_text
 from common.model import DSGDiffu
 from common.rendering import contact_sheet
 from common.scenes import clip_scene
+from common.seeds import seeded_generator
+from common.signals import Stop, StopNow, stop_requests
+from common.training_state import Best, TrainingState, log_line
 from common.windows import TrainingWindows
 
-WEIGHT_DECAY = 0.1
 TRAIN_ERROR_CLIPS = 8
 """So many training clips are sampled after each epoch, to set 3d_pos_train beside 3d_pos_valid."""
+MOST_SKIPPED = 10
+"""Steps left out in a row after which a run is given up: none is taken any more."""
+CHECK_EVERY = 50
+"""Steps after which it is looked whether the run still learns: looking waits for the device."""
 
 
-@dataclass
-class TrainingState:
-    """What a training run is made of between two epochs."""
-
-    optimizer: AdamW
-    learning_rate: float
-    epoch: int
-    """The last one that is done."""
-    history: list[dict]
-    """A row an epoch: epoch, minutes, lr, 3d_train, 3d_pos_train, 3d_pos_valid (mm)."""
-    best_error: float
-    num_steps: int = 0
-    """Optimizer steps taken so far."""
-
-    @classmethod
-    def new(cls, model: DSGDiffu, options: Options) -> "TrainingState":
-        optimizer = AdamW(model.trained_parameters(), lr=options.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
-        return cls(optimizer, options.learning_rate, 0, [], math.inf)
-
-    def as_data(self) -> dict:
-        return {
-            "optimizer": self.optimizer.state_dict(),
-            "learning_rate": self.learning_rate,
-            "history": self.history,
-            "best_error": self.best_error,
-            "num_steps": self.num_steps,
-            "random_state": torch.get_rng_state(),
-            "cuda_random_states": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Go on where the checkpoint was written: optimizer, learning rate, random states, history.
-
-        Raises:
-            DataError: the checkpoint has weights alone, or its training state is damaged.
-        """
-        saved = checkpoint.training
-        if saved is None:
-            raise DataError(f"{path} holds weights alone, no optimizer to go on with; resume from {LAST}")
-        try:
-            self.learning_rate, self.best_error = saved["learning_rate"], saved["best_error"]
-            self.history, self.epoch = list(saved["history"]), checkpoint.epoch
-            self.num_steps = saved["num_steps"]
-            if type(self.num_steps) is not int or not 0 <= self.num_steps < 1 << 63:
-                raise ValueError("num_steps is no number of steps")
-            if not isinstance(self.best_error, float) or not self.best_error >= 0:
-                raise ValueError("best_error is no error in mm")
-            if not (isinstance(self.learning_rate, float) and 0 <= self.learning_rate < math.inf):
-                raise ValueError("the learning rate is no number that can be")
-            for row in self.history:
-                if not all(type(value) in (int, float) and math.isfinite(value) for value in row.values()):
-                    raise ValueError("the history has a row that is not of numbers")
-                log_line(row)
-            load_optimizer(self.optimizer, saved["optimizer"])
-            torch.set_rng_state(saved["random_state"])
-            if torch.cuda.is_available() and len(saved["cuda_random_states"]) == torch.cuda.device_count():
-                torch.cuda.set_rng_state_all(saved["cuda_random_states"])
-        except (KeyError, ValueError, TypeError, RuntimeError, AttributeError, OverflowError) as error:
-            raise DataError(f"{path}: its training state does not fit this network ({error})") from None
-
-
-def load_optimizer(optimizer: AdamW, saved: dict) -> None:
-    """Put a file's averages of the gradients into a new optimizer; its settings must be those that the file's had.
-
-    `load_state_dict` alone believes what it is given, and the fused step then reads beyond a tensor that is too small.
-
-    Args:
-        optimizer: of the network that is trained on.
-        saved: the `state_dict` of another one like it.
-
-    Raises:
-        KeyError, TypeError, ValueError, AttributeError: it is not like it.
-    """
-    (own,), (group,) = optimizer.state_dict()["param_groups"], saved["param_groups"]
-    for name, value in own.items():
-        if name != "lr" and name in group and (type(group[name]) is not type(value) or group[name] != value):
-            raise ValueError(f"the optimizer's {name} is not the same")
-    parameters = dict(zip(own["params"], optimizer.param_groups[0]["params"], strict=True))
-    for number, averages in saved["state"].items():
-        parameter = parameters[number]
-        shapes = {"step": (), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
-        if averages.keys() != shapes.keys():
-            raise ValueError(f"the optimizer's weight {number} lacks an average or has one more")
-        for name, shape in shapes.items():
-            average = averages[name]
-            if not isinstance(average, Tensor) or average.shape != shape or not holds_real_numbers(average):
-                raise ValueError(f"the optimizer's {name} of weight {number} is no tensor of its shape")
-            if name != "step" and average.stride() != parameter.stride():
-                raise ValueError(f"the optimizer's {name} of weight {number} lies in memory another way")
-            if not average.isfinite().all() or (name != "exp_avg" and (average < 0).any()):
-                raise ValueError(f"the optimizer's {name} of weight {number} has numbers that cannot be")
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": [own]})
-
-
-def train_epoch(
-    model: DSGDiffu, windows: TrainingWindows, state: TrainingState, options: Options, progress: tqdm
-) -> float:
-    """One pass over the windows; returns the mean loss over windows, metres.
-
-    Raises:
-        DataError: the loss is not a finite number any more.
-    """
-    model.train()
-    total, count = torch.zeros((), dtype=torch.float64, device=model.device), 0
-    for batch in windows.epoch(state.epoch + 1):
-        x_2d, x_start = batch.x_2d.to(model.device), batch.x_start.to(model.device)
-        loss = model.training_loss(x_2d, x_start, batch.verbs, options.text_dropout)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward(loss.detach())
-        state.num_steps += 1
-        for group in state.optimizer.param_groups:
-            group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
-        state.optimizer.step()
-        total += loss.detach() * len(x_start)
-        count += len(x_start)
-        progress.update(x_start.shape[0] * x_start.shape[1])
-        if options.debug:
-            break
-    mean = (total / count).item()
-    if not math.isfinite(mean):
-        raise DataError(
-            f"the loss of epoch {state.epoch + 1} is {mean}; train again with a lower -lr, or with --warmup"
-        )
-    return mean
-
-
-def fit(
-    model: DSGDiffu,
-    dataset: Dataset,
-    options: Options,
-    state: TrainingState,
-    checkpoint: Callable[..., Checkpoint],
-    aside: Path | None = None,
-) -> None:
-    """Train from the state's epoch to `options.epochs`, and leave its files in the folder: checkpoint/README.md.
-
-    Args:
-        model: on its device.
-        dataset: training and validation clips.
-        options: of the run.
-        state: new, or restored.
-        checkpoint: (epoch=, training=) -> what to write of the model.
-        aside: where the best epoch that is there goes when this run has one of its own; None: it is this run's.
-    """
-    folder = options.folder
-    if not (folder / BEST).exists():
-        state.best_error = math.inf  # a run that was copied here without its best epoch begins anew to look for one
-    windows = TrainingWindows(
+def training_windows(dataset: Dataset, model: DSGDiffu, options: Options) -> TrainingWindows:
+    return TrainingWindows(
         dataset.train,
         options.num_frames,
         model.skeleton,
@@ -188,71 +50,331 @@ def fit(
         options.augmentation,
         options.seed,
     )
+
+
+def shared_gradient(
+    model: DSGDiffu,
+    network: nn.Module,
+    windows: TrainingWindows,
+    chosen: Tensor,
+    options: Options,
+    place: tuple[int, int],
+) -> Tensor:
+    """Leave in the model's weights the gradient of L^2/2 of a batch, each process having computed its windows.
+
+    The gradient of L, the mean over all windows, is added up piece by piece; the factor L is known after the last. How
+    many processes and pieces there are changes nothing but the rounding; only dropout (`-drop`) draws in each of them.
+
+    Args:
+        model: in training mode.
+        network: `processes.training_network` of it.
+        windows: where the batch is.
+        chosen: (B,) the numbers of its windows.
+        options: of the run.
+        place: the epoch, and the batch's number in it.
+
+    Returns:
+        L, metres, the same in every process.
+    """
+    B, device = len(chosen), model.device
+    draws = model.draw((B, *windows.window_shape), options.text_dropout, seeded_generator(options.seed, "step", *place))
+    torch.manual_seed(seeded_generator(options.seed, "dropout", *place, processes.rank()).initial_seed())
+    mine = torch.arange(B)[processes.share(B, processes.rank(), processes.count())]
+    loss = torch.zeros((), device=device)
+    model.zero_grad(set_to_none=True)
+    pieces = mine.tensor_split(min(options.accumulate, max(1, len(mine))))
+    for number, piece in enumerate(pieces, 1):
+        weight = len(piece) / B
+        # A process that has no window of a short last batch takes part all the same: the exchange waits for it.
+        piece = piece if len(piece) else torch.zeros(1, dtype=torch.long)
+        batch = windows.batch(chosen[piece])
+        with processes.exchanging(network, number == len(pieces)):
+            error = network(batch.x_2d.to(device), batch.x_start.to(device), batch.verbs, draws.of(piece))
+            (error * weight).backward()
+        loss += error.detach() * weight
+    loss = processes.total(loss)
+    gradients = [parameter.grad for parameter in model.trained_parameters() if parameter.grad is not None]
+    torch._foreach_mul_(gradients, loss * processes.count())  # the exchange gave the mean over the processes
+    return loss
+
+
+def training_step(
+    model: DSGDiffu,
+    network: nn.Module,
+    windows: TrainingWindows,
+    chosen: Tensor,
+    state: TrainingState,
+    options: Options,
+) -> None:
+    """One optimizer step; none, where the gradient is no finite number. Nothing here waits for the device."""
+    optimizer = state.optimizer
+    loss = shared_gradient(model, network, windows, chosen, options, (state.epoch + 1, state.progress.batches))
+    moved = [parameter for parameter in state.parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in moved])
+    if options.clip_grad:
+        torch.nn.utils.clip_grads_with_norm_(moved, options.clip_grad, norm)
+    state.num_steps += 1
+    for group in optimizer.param_groups:
+        group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
+    # A loss that is no finite number makes the gradient so. The fused step reads this as it does from PyTorch's
+    # GradScaler: it then leaves weights and averages as they are, on the device.
+    is_taken = norm.isfinite() & (state.skipped_in_row < MOST_SKIPPED)
+    optimizer.found_inf = (~is_taken).float()
+    optimizer.step()
+    if state.ema is not None:
+        state.update_ema(options.ema)
+    state.skipped_in_row.add_(1).mul_(~is_taken)
+    state.progress.add(loss, norm, len(chosen), is_taken)
+
+
+def train_epoch(
+    model: DSGDiffu,
+    network: nn.Module,
+    windows: TrainingWindows,
+    state: TrainingState,
+    options: Options,
+    bar: tqdm,
+    after_step: Callable[[], None],
+) -> None:
+    """The rest of the epoch after `state.epoch`, from the batch that it is at; `state.progress` is what came of it.
+
+    Args:
+        model, windows, options: of the run.
+        network: `processes.training_network` of the model.
+        state: moved on.
+        bar: counts frames.
+        after_step: called between steps, when the state is one to go on from.
+
+    Raises:
+        DataError: too many steps in a row, or all of the epoch, have no finite gradient.
+    """
+    model.train()
+    state.begin_epoch(windows)
+    first = state.progress.batches
+    batches = windows.order(state.epoch + 1)
+    for chosen in batches[first : 1 if options.debug else len(batches)]:
+        training_step(model, network, windows, chosen, state, options)
+        bar.update(len(chosen) * options.num_frames)
+        if state.num_steps % CHECK_EVERY == 0:
+            check_steps(state, options)
+        after_step()
+    check_steps(state, options)
+
+
+def check_steps(state: TrainingState, options: Options) -> None:
+    """Give a run up that no longer learns.
+
+    Raises:
+        DataError: one line that names the last good checkpoint.
+    """
+    in_row, taken = int(state.skipped_in_row), int(state.progress.steps)
+    if in_row < MOST_SKIPPED and (taken or not in_row):
+        return
+    last = options.folder / LAST
+    good = f"the last good checkpoint is {last}" if last.is_file() else "there is no checkpoint yet"
+    raise DataError(
+        f"the loss of epoch {state.epoch + 1} was no finite number, and steps in a row were left out, {in_row} by now; "
+        f"{good}: train again with a lower -lr, with --warmup or --clip-grad"
+    )
+
+
+class Keeper:
+    """Writes the run's checkpoints: last.bin to go on from, and the best epoch's weights.
+
+    Only in the process that leads; it alone knows which epoch is the best.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        state: TrainingState,
+        checkpoint: Callable[..., Checkpoint],
+        aside: dict[str, Path],
+    ):
+        self.folder, self.state, self.checkpoint, self.aside = options.folder, state, checkpoint, aside
+        self.averages = {BEST: 0.0, **({BEST_EMA: options.ema} if state.ema is not None else {})}
+        """The decay of the weights' average that each best file holds; 0: the weights themselves."""
+        self.minutes = options.checkpoint_every
+        self.saved = time.perf_counter()
+        for name in self.averages if processes.leads() else ():
+            best = state.best.setdefault(name, Best())
+            path = self.folder / name
+            if best.epoch == state.epoch > 0 and not state.progress.batches and read_epoch(path) != best.epoch:
+                self.save_best(name)  # the run ended between its last.bin and this file
+            elif not path.exists():
+                state.best[name] = Best()  # a run that was copied here without its best epoch looks for one anew
+
+    def save_last(self) -> None:
+        last = self.checkpoint(epoch=self.state.epoch, training=self.state.as_data())
+        write_checkpoint(self.folder / LAST, last)
+        self.saved = time.perf_counter()
+
+    def save_good(self) -> bool:
+        """Save last.bin, unless the steps just now were left out: these weights may be those that went wrong."""
+        is_good = not int(self.state.skipped_in_row)
+        if is_good:
+            self.save_last()
+        return is_good
+
+    def save_if_due(self) -> None:
+        if processes.leads() and 0 < 60 * self.minutes <= time.perf_counter() - self.saved:
+            self.save_good()
+
+    def save_best(self, name: str) -> None:
+        if name in self.aside:
+            (self.folder / name).rename(self.aside.pop(name))
+        with self.weights(name):
+            write_checkpoint(self.folder / name, self.checkpoint(epoch=self.state.epoch, ema=self.averages[name]))
+
+    def weights(self, name: str) -> contextlib.AbstractContextManager:
+        """The model has those that belong in the file `name`."""
+        return self.state.averaged() if self.averages[name] else contextlib.nullcontext()
+
+
+ERRORS = {BEST: "3d_pos_valid", BEST_EMA: "3d_pos_valid_ema"}
+"""What decides whether an epoch is the best, by the file of the best one."""
+
+
+def fit(
+    model: DSGDiffu,
+    dataset: Dataset,
+    windows: TrainingWindows,
+    options: Options,
+    state: TrainingState,
+    checkpoint: Callable[..., Checkpoint],
+    aside: dict[str, Path],
+) -> None:
+    """Train from the state's place to the end of `options.epochs`, and leave its files: checkpoint/README.md.
+
+    Args:
+        model: on its device.
+        dataset: training and validation clips.
+        windows: of the training clips.
+        options: of the run.
+        state: new, or restored.
+        checkpoint: (epoch=, training=, ema=) -> what to write of the model.
+        aside: by its name, where a best epoch that is there goes when this run has one of its own; absent: it is this
+            run's.
+
+    Raises:
+        DataError: the training went wrong, or a file cannot be written.
+        StoppedError: a signal asked for it; last.bin holds all that it takes to go on.
+    """
+    keeper = Keeper(options, state, checkpoint, aside)
     sampling = Sampling(
         options.num_frames, 1, 1, options.batch_size, options.action_prompt, seed=options.seed, one_batch=options.debug
     )
-    writer = None if options.nolog else _tensorboard(options, state.epoch)
-    frames = min(windows.batch_windows, windows.num_windows) if options.debug else windows.num_windows
-    try:
-        for epoch in range(state.epoch + 1, options.epochs + 1):
-            begin = time.perf_counter()
-            with tqdm(
-                total=frames * options.num_frames, unit="frame", desc=f"epoch {epoch}", leave=False, disable=None
-            ) as progress:
-                loss = train_epoch(model, windows, state, options, progress)
-            row = {"epoch": epoch, "lr": state.optimizer.param_groups[0]["lr"], "3d_train": loss * MM}
-            if not options.no_eval:
-                row |= _error("3d_pos_train", model, _spread(dataset.train), sampling)
-                row |= _error("3d_pos_valid", model, dataset.validation, sampling)
-            row["minutes"] = (time.perf_counter() - begin) / 60
-            state.history.append(row)
-            state.epoch = epoch
-            state.learning_rate *= options.lr_decay
-            error = row.get("3d_pos_valid")
-            if error is not None and not math.isfinite(error):
-                raise DataError(f"the validation error of epoch {epoch} is {error}; train again with a lower -lr")
-            if error is None or error < state.best_error:  # not measured: the last epoch is the best
-                state.best_error = math.inf if error is None else error
-                if aside is not None:
-                    (folder / BEST).rename(aside)
-                    aside = None
-                write_checkpoint(folder / BEST, checkpoint(epoch=epoch, training=None))
-            full = checkpoint(epoch=epoch, training=state.as_data())
-            write_checkpoint(folder / LAST, full)
-            if epoch % options.checkpoint_frequency == 0:
-                write_checkpoint(folder / f"epoch_{epoch}.bin", full)
-            write_text(folder / "training_log.txt", "".join(log_line(row) + "\n" for row in state.history))
-            write_text(folder / "training_log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
-            print(log_line(row), flush=True)
-            if writer is not None:
-                _log_epoch(writer, row)
-                if epoch == 1 or epoch % options.checkpoint_frequency == 0:
-                    _log_picture(writer, model, dataset, sampling, epoch)
-            if options.export_training_curves:
-                write_curves(folder / "training_curves.png", state.history)
-    finally:
-        if writer is not None:
-            writer.close()
+    last, saved, network = options.folder / LAST, True, processes.training_network(model)
+    with _tensorboard(options, state.epoch) as writer, stop_requests(processes.agreed) as stop:
+
+        def between_steps() -> None:
+            stop.check()
+            keeper.save_if_due()
+
+        while state.epoch < options.epochs:
+            try:
+                stop.check()
+                with _bar(windows, options, state) as bar:
+                    train_epoch(model, network, windows, state, options, bar, between_steps)
+                errors = _validate(model, dataset, sampling, keeper, options, stop)
+            except StopNow:
+                saved = processes.from_leader(keeper.save_good)  # the others wait until it is there
+                break
+            _end_epoch(model, dataset, sampling, options, state, errors, keeper, writer)
+        if stop.is_requested():
+            where = f"in epoch {state.epoch + 1}" if state.epoch < options.epochs else "after the last epoch"
+            what = "is saved" if saved else "is as it was before, since the last steps had no finite loss"
+            raise StoppedError(f"stopped by {stop.requested.name} {where}; {last} {what}: go on with --resume auto")
 
 
-def log_line(row: dict) -> str:
-    """An epoch as a line of training_log.txt; errors in mm, "-" where none was measured."""
-
-    def number(name: str) -> str:
-        return f"{row[name]:.6f}" if name in row else "-"
-
-    return (
-        f"[{row['epoch']}] time {row['minutes']:.2f} lr {row['lr']:.8f} 3d_train {number('3d_train')} "
-        f"3d_pos_train {number('3d_pos_train')} 3d_pos_valid {number('3d_pos_valid')}"
+def _bar(windows: TrainingWindows, options: Options, state: TrainingState) -> tqdm:
+    """Of an epoch's frames, where it is."""
+    of_batch = min(windows.batch_windows, windows.num_windows)
+    return tqdm(
+        total=(of_batch if options.debug else windows.num_windows) * options.num_frames,
+        initial=state.progress.batches * of_batch * options.num_frames,
+        unit="frame",
+        desc=f"epoch {state.epoch + 1}",
+        leave=False,
+        disable=None if processes.leads() else True,
     )
 
 
-def _error(name: str, model: DSGDiffu, clips: list[Clip], sampling: Sampling) -> dict[str, float]:
+def _validate(
+    model: DSGDiffu, dataset: Dataset, sampling: Sampling, keeper: Keeper, options: Options, stop: Stop
+) -> dict[str, float]:
+    """The errors of the epoch that was just trained, mm, by their names in its row.
+
+    Raises:
+        StopNow: the run was asked to end; the model has its own weights.
+    """
+    stop.check()
+    if options.no_eval:
+        return {}
+    errors = _error("3d_pos_train", model, _spread(dataset.train), sampling, stop)
+    for name in keeper.averages:
+        with keeper.weights(name):
+            errors |= _error(ERRORS[name], model, dataset.validation, sampling, stop)
+    return errors
+
+
+def _end_epoch(
+    model: DSGDiffu,
+    dataset: Dataset,
+    sampling: Sampling,
+    options: Options,
+    state: TrainingState,
+    errors: dict[str, float],
+    keeper: Keeper,
+    writer,
+) -> None:
+    """Log the epoch, then keep it: a run that is killed between the files of an epoch goes on to the same ones.
+
+    The logs come first, since they are written anew from last.bin's history; then last.bin; the best epoch's last,
+    since the next start makes up for it.
+    """
+    folder, epoch, found = options.folder, state.epoch + 1, state.progress.row()
+    row = {"epoch": epoch, "lr": state.optimizer.param_groups[0]["lr"], "3d_train": found.pop("loss") * MM}
+    row |= errors | found | {"minutes": state.progress.elapsed / 60}
+    for error in errors.values():
+        if not math.isfinite(error):
+            raise DataError(f"the validation error of epoch {epoch} is {error}; train again with a lower -lr")
+    state.history.append(row)
+    state.end_epoch(options.lr_decay)
+    if not processes.leads():
+        return
+    improved = []
+    for name in keeper.averages:
+        error = errors.get(ERRORS[name], math.inf)
+        if ERRORS[name] not in errors or error < state.best[name].error:  # not measured: the last epoch is the best
+            state.best[name] = Best(error, epoch)
+            improved.append(name)
+
+    write_text(folder / "training_log.txt", "".join(log_line(row) + "\n" for row in state.history))
+    write_text(folder / "training_log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
+    if options.export_training_curves:
+        write_curves(folder / "training_curves.png", state.history)
+    if writer is not None:
+        _log_epoch(writer, row)
+        if epoch == 1 or epoch % options.checkpoint_frequency == 0:
+            _log_picture(writer, model, dataset, sampling, epoch)
+        writer.flush()
+    if epoch % options.checkpoint_frequency == 0:
+        write_checkpoint(folder / f"epoch_{epoch}.bin", keeper.checkpoint(epoch=epoch, training=state.as_data()))
+    keeper.save_last()
+    for name in improved:
+        keeper.save_best(name)
+    print(log_line(row), flush=True)
+    if "skipped" in row:
+        print(f"note: {row['skipped']} steps of epoch {epoch} were left out: their loss was no finite number")
+
+
+def _error(name: str, model: DSGDiffu, clips: list[Clip], sampling: Sampling, stop: Stop) -> dict[str, float]:
     """{name: the action- or sequence-wise average of MPJPE in mm, one hypothesis and one step}.
 
     Nothing where no frame counts, which `--debug`'s first batches may lead to.
     """
-    found = evaluate(model, clips, sampling).average("")
+    found = evaluate(model, clips, sampling, within=stop.at_once).average("")
     return {name: float(found[1]["P_Agg"][-1])} if found else {}
 
 
@@ -262,11 +384,22 @@ def _spread(clips: list[Clip]) -> list[Clip]:
     return [replace(clip, **{name: array[:500] for name, array in clip.arrays().items()}) for clip in chosen]
 
 
-def _tensorboard(options: Options, epoch: int):
+@contextlib.contextmanager
+def _tensorboard(options: Options, epoch: int) -> Iterator[object | None]:
+    """TensorBoard's writer, which has what is in the log of epochs after `epoch` forgotten; None with --nolog, and in
+    processes that write nothing.
+
+    Raises:
+        DataError: it cannot write.
+    """
+    if options.nolog or not processes.leads():
+        yield None
+        return
     from torch.utils.tensorboard import SummaryWriter
 
     try:
-        return SummaryWriter(options.log, purge_step=epoch + 1)
+        with SummaryWriter(options.log, purge_step=epoch + 1) as writer:
+            yield writer
     except OSError as error:
         raise DataError(f"-l {options.log} cannot be written to ({error.strerror}); name another, or --nolog") from None
 
@@ -276,6 +409,10 @@ def _log_epoch(writer, row: dict) -> None:
         ("3d_train", "loss/train_mm"),
         ("3d_pos_train", "error/train_mm"),
         ("3d_pos_valid", "error/validation_mm"),
+        ("3d_pos_valid_ema", "error/validation_ema_mm"),
+        ("grad_norm", "gradient_norm/mean"),
+        ("grad_norm_max", "gradient_norm/largest"),
+        ("skipped", "steps_left_out"),
         ("lr", "learning_rate"),
     ):
         if name in row:

@@ -3,7 +3,6 @@
 Windows are gathered by index from arrays that lie in memory once, so a batch costs no Python loop over its samples.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -83,18 +82,25 @@ class TrainingWindows:
         return len(self.frames) * self.copies
 
     @property
+    def window_shape(self) -> tuple[int, ...]:
+        """Of a window's `x_start`: (F, J, 3)."""
+        return self.frames.shape[1], *self.poses_3d.shape[1:]
+
+    @property
     def num_batches(self) -> int:
         return -(-self.num_windows // self.batch_windows)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`; the order depends on the seed and the number alone."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(self.num_windows, generator=generator)
-        for chosen in order.split(self.batch_windows):
-            index, flip = chosen % len(self.frames), chosen >= len(self.frames)
-            frames = self.frames[index]
-            x_2d, x_start = self.poses_2d[frames], self.poses_3d[frames]
-            if flip.any():
-                x_2d[flip] = mirror(x_2d[flip], self.skeleton)
-                x_start[flip] = mirror(x_start[flip], self.skeleton)
-            yield Batch(x_2d, x_start, [self.verbs[i] for i in index.tolist()])
+    def order(self, epoch: int) -> tuple[Tensor, ...]:
+        """Which windows the batches of an epoch hold; depends on the seed and the epoch's number alone."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(self.num_windows, generator=generator).split(self.batch_windows)
+
+    def batch(self, chosen: Tensor) -> Batch:
+        """The windows of these numbers; those from `len(frames)` on are mirrored."""
+        index, flip = chosen % len(self.frames), chosen >= len(self.frames)
+        frames = self.frames[index]
+        x_2d, x_start = self.poses_2d[frames], self.poses_3d[frames]
+        if flip.any():
+            x_2d[flip] = mirror(x_2d[flip], self.skeleton)
+            x_start[flip] = mirror(x_start[flip], self.skeleton)
+        return Batch(x_2d, x_start, [self.verbs[i] for i in index.tolist()])

@@ -60,7 +60,7 @@ def test_ctrl_c_in_a_run_says_how_to_resume(outcome, monkeypatch):
     code, _, err = outcome(h36m_script.main, [])
     assert (code, err) == (
         130,
-        "interrupted; run an evaluation again; a training that has a last.bin goes on with --resume last.bin\n",
+        "interrupted; run an evaluation again; a training that has a last.bin goes on with --resume auto\n",
     )
 
 

@@ -30,8 +30,12 @@ def batch():
     return torch.randn(B, F, J, 2), x_start, ["Walking", "Sitting", "Walking", "Eating"]
 
 
+def draws(model, text_dropout=0.0, num_windows=B):
+    return model.draw((num_windows, F, J, 3), text_dropout, torch.Generator().manual_seed(2))
+
+
 def test_a_step_trains_every_weight_but_the_towers(model, batch):
-    loss = model.train().training_loss(*batch)
+    loss = model.train().training_loss(*batch, draws(model))
     loss.backward(loss.detach())
     for name, parameter in model.named_parameters():
         if name.startswith("prompt_encoder.tower"):
@@ -43,12 +47,10 @@ def test_a_step_trains_every_weight_but_the_towers(model, batch):
 
 def test_the_gradient_is_that_of_half_the_squared_loss(model, batch):
     weight = model.denoiser.embedding.weight
-    torch.manual_seed(2)
-    loss = model.eval().training_loss(*batch)
+    loss = model.eval().training_loss(*batch, draws(model))
     loss.backward(loss.detach())
     stepped, weight.grad = weight.grad.clone(), None
-    torch.manual_seed(2)
-    (model.training_loss(*batch) ** 2 / 2).backward()
+    (model.training_loss(*batch, draws(model)) ** 2 / 2).backward()
     torch.testing.assert_close(stepped, weight.grad)
 
 
@@ -57,9 +59,27 @@ def test_text_dropout_hides_the_action(model, batch, text_dropout, expected, mon
     told = []
     encode = model.encode
     monkeypatch.setattr(model, "encode", lambda verbs: told.extend(verbs) or encode(verbs))
-    model.training_loss(*batch, text_dropout=text_dropout)
+    model.training_loss(*batch, draws(model, text_dropout))
     assert len(told) == B
     assert set(told) == expected
+
+
+def test_drop_path_leaves_each_blocks_branches_out_as_often_as_it_says(model):
+    dropped = draws(model, num_windows=4000).dropped.float().mean(dim=0)
+    rates = torch.tensor([block.drop_path for block in model.denoiser.blocks])
+    assert rates.tolist() == pytest.approx([0, 0.1, 0.1])
+    torch.testing.assert_close(dropped, rates[:, None].expand(3, 2), atol=0.02, rtol=0)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_windows_losses(model, batch):
+    x_2d, x_start, verbs = batch
+    every = draws(model, text_dropout=0.5)
+    assert every.dropped.any()
+    alone = [
+        model.training_loss(x_2d[n : n + 1], x_start[n : n + 1], verbs[n : n + 1], every.of(torch.tensor([n])))
+        for n in range(B)
+    ]
+    torch.testing.assert_close(model.training_loss(*batch, every), torch.stack(alone).mean())
 
 
 def test_distinct_verbs_are_encoded_once_and_given_to_their_windows(model):

@@ -135,7 +135,7 @@ class TiledTextMended(ReleaseDenoiser):
 
 
 class HypothesesTextMended(ReleaseDenoiser):
-    def predict(self, condition, x_t, t):
+    def predict(self, condition, x_t, t, dropped=None):
         B, H = x_t.shape[:2]
         embedding, text_proj, *text, t = (
             of_window.repeat_interleave(H, dim=0)

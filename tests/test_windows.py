@@ -34,7 +34,7 @@ def clip(num_frames, action):
 def test_an_epoch_holds_every_window_and_its_mirror_image_once():
     clips = [clip(20, "Walking 1"), clip(7, "Sitting")]
     windows = TrainingWindows(clips, 9, H36M, batch_windows=3, mirrored=True, seed=1)
-    batches = list(windows.epoch(1))
+    batches = [windows.batch(chosen) for chosen in windows.order(1)]
     assert len(batches) == windows.num_batches == 3
     assert windows.num_windows == 8
     pairs = [pair for batch in batches for pair in zip(batch.x_2d, batch.x_start, strict=True)]
@@ -50,7 +50,7 @@ def test_an_epoch_holds_every_window_and_its_mirror_image_once():
 def test_the_order_depends_on_seed_and_epoch_alone():
     def order(seed, epoch):
         windows = TrainingWindows([clip(200, "Walking")], 9, H36M, batch_windows=4, mirrored=True, seed=seed)
-        return torch.cat([batch.x_2d for batch in windows.epoch(epoch)])
+        return torch.cat([windows.batch(chosen).x_2d for chosen in windows.order(epoch)])
 
     assert torch.equal(order(1, 1), order(1, 1))
     assert not torch.equal(order(1, 1), order(1, 2))

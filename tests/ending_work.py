@@ -1,0 +1,37 @@
+"""How the processes of test_processes.py come to an end. Small and apart, since each of them imports it."""
+
+import os
+import signal
+import sys
+import time
+
+import torch
+
+from common import processes
+from common.errors import DataError, UsageError
+
+
+def come_to_an_end(how: str, whose: list[int]) -> int:
+    """Processes of the numbers `whose` end as `how` says; the others wait for them."""
+
+    def work() -> None:
+        print("only the one that leads prints", flush=True)
+        if processes.rank() in whose:
+            if how == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "silent":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if how == "usage":
+                raise UsageError("a mistake")
+            if how == "data":
+                raise DataError("an odd file")
+            if how == "bug":
+                raise ZeroDivisionError("a bug")
+            time.sleep(120)
+        processes.total(torch.zeros(1))
+
+    return processes.take_part(work, "advice")
+
+
+if __name__ == "__main__":
+    sys.exit(come_to_an_end(sys.argv[1], [int(number) for number in sys.argv[2:]]))
