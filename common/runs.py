@@ -484,7 +484,7 @@ def check_drawing(options: Options) -> None:
         if name is not None and (not name or name.endswith(("/", os.sep)) or Path(name).is_dir()):
             raise UsageError(f"{flag} is '{name}', no file; name a file in a folder")
     if options.viz_output:
-        check_output(options.viz_output)
+        check_output(options.viz_output, video=options.viz_video)
     if options.viz_video:
         check_video(options.viz_video)
 
