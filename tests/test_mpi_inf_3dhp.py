@@ -201,15 +201,15 @@ def test_settings_agree_with_plain_numpy():
         of_step = errors[:, step]
         best = np.argmin([of_step[:, h][valid].mean() for h in range(4)])
         expected = {
-            "J_Best": of_step.min(axis=1)[counted].mean(),
-            "P_Best": of_step[:, best][counted].mean(),
-            "P_Agg": np.linalg.norm(samples[:, step].mean(axis=1) - target, axis=-1)[counted].mean(),
-            "J_Agg": np.take_along_axis(of_step, nearest[:, step], axis=1)[:, 0][counted].mean(),
-            "J_Agg_est": np.take_along_axis(of_step, nearest[:, step, :, ::-1], axis=1)[:, 0][counted].mean(),
-            "R_Agg": np.linalg.norm(weighted[:, step] - target, axis=-1)[counted].mean(),
+            "J_Best": of_step.min(axis=1)[counted].mean(axis=0),
+            "P_Best": of_step[:, best][counted].mean(axis=0),
+            "P_Agg": np.linalg.norm(samples[:, step].mean(axis=1) - target, axis=-1)[counted].mean(axis=0),
+            "J_Agg": np.take_along_axis(of_step, nearest[:, step], axis=1)[:, 0][counted].mean(axis=0),
+            "J_Agg_est": np.take_along_axis(of_step, nearest[:, step, :, ::-1], axis=1)[:, 0][counted].mean(axis=0),
+            "R_Agg": np.linalg.norm(weighted[:, step] - target, axis=-1)[counted].mean(axis=0),
         }
         for setting, error in expected.items():
-            assert found[setting][step].item() == pytest.approx(error)
+            np.testing.assert_allclose(found[setting][step], error)
 
 
 def answers_of(clips, num_steps):
