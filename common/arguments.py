@@ -121,8 +121,9 @@ class Options:
         False, "--no-eval", group="training", action="store_true", help="no validation: the last epoch is the best"
     )
     export_training_curves: bool = _option(
-        False, "--export-training-curves", group="training", action="store_true", help="training_curves.png in -c"
-    )
+        False, "--export-training-curves", group="training", action="store_true",
+        help="training_curves.png in -c after every epoch, not after the last one alone",
+    )  # fmt: skip
 
     width: int = _option(512, "-cs", "--channels", group="network", type=int, metavar="C", help="width")
     depth: int = _option(8, "-dep", "--depth", group="network", type=int, metavar="N", help="layers")

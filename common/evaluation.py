@@ -146,6 +146,7 @@ class Evaluation:
     tables: dict[tuple[str, str], ErrorTable] = field(default_factory=dict)
     """(subject, row) -> errors; the subject is "" where all subjects are counted together."""
     clips: list[ClipResult] = field(default_factory=list)
+    """In the order they were given."""
     seconds: float = 0.0
 
     @property
@@ -163,6 +164,10 @@ class Evaluation:
     def average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
         """The action- or sequence-wise average of a subject's tables."""
         return average([table.errors for table in self.rows(subject).values()])
+
+    def joint_average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
+        """The same of each joint."""
+        return average([table.joint_errors for table in self.rows(subject).values()])
 
     def frame_average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
         """The mean over all frames of a subject's tables."""

@@ -228,7 +228,7 @@ def fit(
                 _log_epoch(writer, row)
                 if epoch == 1 or epoch % options.checkpoint_frequency == 0:
                     _log_picture(writer, model, dataset, sampling, epoch)
-            if options.export_training_curves:
+            if options.export_training_curves or epoch == options.epochs:
                 write_curves(folder / "training_curves.png", state.history)
     finally:
         if writer is not None:

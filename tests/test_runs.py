@@ -59,7 +59,8 @@ def test_training_leaves_everything_behind(trained):
     names = {path.name for path in trained.folder.iterdir()}
     assert {
         "best_epoch_1_1.bin", "last.bin", "epoch_1.bin", "epoch_2.bin", "training_log.txt", "training_log.jsonl",
-        "options.json", "h36m_test_log_H2_K2.txt", "results_H2_K2.json", "prediction.png", "training_curves.png",
+        "options.json", "h36m_test_log_H2_K2.txt", "results_H2_K2.json", "report.html", "prediction.png",
+        "training_curves.png",
     } == names  # fmt: skip
     lines = (trained.folder / "training_log.txt").read_text().splitlines()
     assert len(lines) == 2
