@@ -12,7 +12,7 @@ from common.arguments import H36M_GT, Options, parse_options
 from common.datasets import Dataset
 from common.errors import exit_code
 from common.evaluation import ErrorTable, average, counted_frames, row_kind
-from common.metrics import mpjpe, p_mpjpe
+from common.metrics import joint_errors, procrustes_align
 from common.runs import dataset_of
 from common.windows import evaluation_starts, first_occurrences, window_frames
 
@@ -29,8 +29,9 @@ def mean_pose_errors(dataset: Dataset, num_frames: int) -> dict[str, ErrorTable]
         if not len(frames):
             continue
         target = torch.from_numpy(clip.poses_3d[frames])
-        for protocol, error in ((1, mpjpe), (2, p_mpjpe)):
-            table.add(protocol, {"P_Agg": error(pose.expand_as(target), target)[None]}, len(frames))
+        answer = pose.expand_as(target)
+        for protocol, aligned in ((1, answer), (2, procrustes_align(answer, target))):
+            table.add(protocol, {"P_Agg": joint_errors(aligned, target).mean(dim=0)[None]}, len(frames))
     return tables
 
 

@@ -138,8 +138,9 @@ class Options:
         False, "--no-eval", group="training", action="store_true", help="no validation: the last epoch is the best"
     )
     export_training_curves: bool = _option(
-        False, "--export-training-curves", group="training", action="store_true", help="training_curves.png in -c"
-    )
+        False, "--export-training-curves", group="training", action="store_true",
+        help="training_curves.png in -c after every epoch, not after the last one alone",
+    )  # fmt: skip
 
     width: int = _option(512, "-cs", "--channels", group="network", type=int, metavar="C", help="width")
     depth: int = _option(8, "-dep", "--depth", group="network", type=int, metavar="N", help="layers")
@@ -218,7 +219,9 @@ class Options:
     viz_camera: int = _option(0, "--viz-camera", group="rendering", type=int, metavar="N", help="its number, from 0")
     viz_video: str | None = _option(None, "--viz-video", group="rendering", metavar="FILE", help="drawn under the 2D")
     viz_skip: int = _option(0, "--viz-skip", group="rendering", type=int, metavar="N", help="leave out N frames first")
-    viz_output: str | None = _option(None, "--viz-output", group="rendering", metavar="FILE", help=".png, .gif or .mp4")
+    viz_output: str | None = _option(
+        None, "--viz-output", group="rendering", metavar="FILE", help=".png, .gif, .mp4 or .html"
+    )
     viz_export: str | None = _option(
         None, "--viz-export", group="rendering", metavar="FILE", help="the poses of the whole clip as .npy"
     )

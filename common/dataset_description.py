@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.answers import SequenceAnswers
 from common.clips import Clip
+from common.curves import PckCurve
 from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
 
@@ -16,6 +17,20 @@ Subjects = tuple[str, ...]
 Reader = Callable[["DatasetDescription", Path, str, Subjects | None, Subjects], tuple[Clips, Clips]]
 """(description, data folder, keypoints, training subjects or None for no training clips, test subjects) -> training
 clips, test clips."""
+
+
+@dataclass(frozen=True)
+class DatasetScores:
+    """What a dataset's own scorer found."""
+
+    tables: str
+    """For people."""
+    written: list[Path]
+    """Its files."""
+    thresholds: Sequence[float]
+    """mm, of the PCK curves."""
+    pck_curves: Sequence[PckCurve]
+    """Of every setting at the last step."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +55,8 @@ class DatasetDescription:
 
     export: Callable[[Path, Sequence[SequenceAnswers]], list[Path]] | None = None
     """Writes an evaluation's answers into the run's folder, for the dataset's own scorer; returns the paths."""
-    score: Callable[[Path, Sequence[SequenceAnswers], Sequence[str]], tuple[str, list[Path]]] | None = None
-    """Scores them as the dataset's own scorer does, into a folder, with the notes that the evaluation's reader has;
-    returns the tables, and what it wrote."""
+    score: Callable[[Path, Sequence[SequenceAnswers], Sequence[str]], DatasetScores] | None = None
+    """Scores them as the dataset's own scorer does, into a folder, with the notes that the evaluation's reader has."""
 
     @property
     def has_truth(self) -> bool:

@@ -18,6 +18,7 @@ from common.aggregation import mean_hypothesis, nearest_reprojection, reproject_
 from common.answers import SequenceAnswers
 from common.camera import project_to_2d
 from common.clips import MM, Clip, truths_of
+from common.metrics import joint_errors
 from common.model import DSGDiffu
 from common.protocols import mean_errors, setting_poses
 from common.sampler import window_noise
@@ -25,6 +26,8 @@ from common.text_prompts import NEUTRAL_VERB, Prompts
 from common.windows import evaluation_starts, first_occurrences, window_frames
 
 PROTOCOLS = {1: "MPJPE", 2: "P-MPJPE"}
+SHOWN_FRAMES = 3
+"""Of each clip so many frames' hypotheses are kept to be looked at, and those of the worst frame."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Sampling:
 class ErrorTable:
     """Errors of one action or sequence (or any group of clips), averaged over the frames that count.
 
-    `errors[protocol][setting]` is (K,), millimetres, one number a sampling step; empty where no frame counts.
+    `errors[protocol][setting]` is (K,), millimetres, one number a sampling step, and `joint_errors[protocol][setting]`
+    (K, J), one a joint too; both are empty where no frame counts.
     """
 
     def __init__(self):
@@ -60,7 +64,7 @@ class ErrorTable:
         self._sums: dict[int, dict[str, np.ndarray]] = {}
 
     def add(self, protocol: int, errors: dict[str, Tensor], num_frames: int) -> None:
-        """Count the mean errors (K,), metres, of `num_frames` frames in."""
+        """Count each joint's mean errors (K, J), metres, of `num_frames` frames in."""
         self._add_sums(
             protocol,
             {setting: error.double().cpu().numpy() * (num_frames * MM) for setting, error in errors.items()},
@@ -84,10 +88,17 @@ class ErrorTable:
         return whole
 
     @property
-    def errors(self) -> dict[int, dict[str, np.ndarray]]:
+    def joint_errors(self) -> dict[int, dict[str, np.ndarray]]:
         return {
             protocol: {setting: total / self.num_frames for setting, total in sums.items()}
             for protocol, sums in self._sums.items()
+        }
+
+    @property
+    def errors(self) -> dict[int, dict[str, np.ndarray]]:
+        return {
+            protocol: {setting: error.mean(axis=-1) for setting, error in settings.items()}
+            for protocol, settings in self.joint_errors.items()
         }
 
 
@@ -106,6 +117,26 @@ def average(tables: Sequence[dict[int, dict[str, np.ndarray]]]) -> dict[int, dic
     }
 
 
+@dataclass(frozen=True)
+class ClipResult:
+    """What was found on one clip."""
+
+    clip: Clip
+    errors: ErrorTable
+    poses: dict[str, np.ndarray]
+    """Of a sequence: setting -> (K, frames, J, 3), metres; with `one_batch`, of its beginning alone. Else empty."""
+    shown: dict[int, np.ndarray]
+    """Frame -> (H, J, 3), metres, the last step's hypotheses: some frames, spread over what was measured, and the one
+    with the greatest error of their mean."""
+
+    @property
+    def answers(self) -> SequenceAnswers:
+        """The answers to a sequence, or to its beginning."""
+        done = next(iter(self.poses.values())).shape[1]
+        cut = replace(self.clip, **{name: array[:done] for name, array in self.clip.arrays().items()})
+        return SequenceAnswers(cut, self.poses)
+
+
 @dataclass
 class Evaluation:
     """What an evaluation found: a table for each subject and row, an action or a sequence."""
@@ -116,9 +147,14 @@ class Evaluation:
     """Which ground truth was measured against, in a dataset that has several."""
     tables: dict[tuple[str, str], ErrorTable] = field(default_factory=dict)
     """(subject, row) -> errors; the subject is "" where all subjects are counted together."""
-    answers: list[SequenceAnswers] = field(default_factory=list)
-    """Of every clip that is a sequence: its poses and joint errors, for scorers and exports."""
+    clips: list[ClipResult] = field(default_factory=list)
+    """In the order they were given."""
     seconds: float = 0.0
+
+    @property
+    def answers(self) -> list[SequenceAnswers]:
+        """Of every clip that is a sequence: its poses and joint errors, for scorers and exports."""
+        return [result.answers for result in self.clips if result.poses]
 
     @property
     def subjects(self) -> list[str]:
@@ -130,6 +166,10 @@ class Evaluation:
     def average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
         """The action- or sequence-wise average of a subject's tables."""
         return average([table.errors for table in self.rows(subject).values()])
+
+    def joint_average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
+        """The same of each joint."""
+        return average([table.joint_errors for table in self.rows(subject).values()])
 
     def frame_average(self, subject: str) -> dict[int, dict[str, np.ndarray]]:
         """The mean over all frames of a subject's tables."""
@@ -261,21 +301,20 @@ def evaluate(
     total = processes.mine_of([clip.num_frames for clip in clips])
     hidden = not (progress and processes.leads())
     with tqdm(total=total, unit="frame", desc=progress, disable=hidden or None, leave=False) as bar:
-        results = processes.shared_out(
+        found.clips = processes.shared_out(
             lambda clip: evaluate_clip(model, clip, sampling, texts, bar), clips, lambda clip: clip.num_frames, within
         )
-    found.tables = processes.from_leader(lambda: _tables(clips, [table for table, _ in results], by_subject))
-    found.answers = [_whole(clip, poses) for clip, (_, poses) in zip(clips, results, strict=False) if poses]
+    found.tables = processes.from_leader(lambda: _tables(found.clips, by_subject))
     model.train(was_training)
     found.seconds = time.perf_counter() - begin
     return found
 
 
-def evaluate_clip(
-    model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCache, bar: tqdm
-) -> tuple[ErrorTable, dict[str, np.ndarray]]:
-    """One clip's errors, and of a sequence every setting's poses, (K, frames, J, 3), metres."""
-    table, pieces = ErrorTable(), []
+def evaluate_clip(model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCache, bar: tqdm) -> ClipResult:
+    """Sample one clip and measure every setting's answer to it."""
+    table, pieces, batches = ErrorTable(), [], []
+    measured = np.flatnonzero(clip.counted)
+    wanted = measured[np.linspace(0, len(measured) - 1, min(SHOWN_FRAMES, len(measured))).round().astype(int)]
     for frames, first, samples in clip_hypotheses(model, clip, sampling, texts):
         answers = batch_answers(clip, frames, samples, sampling.p2)
         target = torch.from_numpy(clip.poses_3d[frames]).to(samples.device)
@@ -283,31 +322,47 @@ def evaluate_clip(
         if counted.any():
             for protocol, poses in answers.items():
                 table.add(protocol, mean_errors(poses, target, torch.from_numpy(counted)), int(counted.sum()))
+            batches.append(_shown(frames, counted, samples[:, -1], target, wanted))
         if clip.is_sequence:
             pieces.append({setting: _in_order(poses, first) for setting, poses in answers[1].items()})
         bar.update(min(frames.size, bar.total - bar.n))
     settings = pieces[0] if pieces else {}
-    return table, {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in settings}
+    poses = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in settings}
+    shown = {frame: pose for spread, _ in batches for frame, pose in spread.items()}
+    if batches:
+        _, worst = max(batches, key=lambda batch: batch[1][0])
+        shown[worst[1]] = worst[2]
+    return ClipResult(clip, table, poses, dict(sorted(shown.items())))
 
 
-def _tables(clips: Sequence[Clip], tables: Sequence[ErrorTable], by_subject: bool) -> dict[tuple[str, str], ErrorTable]:
+def _tables(results: Sequence[ClipResult], by_subject: bool) -> dict[tuple[str, str], ErrorTable]:
     """(subject or "", row) -> the errors of its clips, always added up in the clips' order."""
     groups = {}
-    for clip, table in zip(clips, tables, strict=True):
-        groups.setdefault((clip.subject if by_subject else "", clip.row), []).append(table)
+    for result in results:
+        groups.setdefault((result.clip.subject if by_subject else "", result.clip.row), []).append(result.errors)
     return {key: ErrorTable.pooled(of_group) for key, of_group in groups.items()}
+
+
+def _shown(
+    frames: np.ndarray, counted: np.ndarray, hypotheses: Tensor, target: Tensor, wanted: np.ndarray
+) -> tuple[dict[int, np.ndarray], tuple[float, int, np.ndarray]]:
+    """What of a batch (B, H, F, J, 3) may be shown: the wanted frames; and the worst one's error, number and poses."""
+
+    def at(window: int, position: int) -> np.ndarray:
+        return hypotheses[window, :, position].cpu().numpy()
+
+    errors = joint_errors(hypotheses.mean(dim=1), target).mean(dim=-1).cpu().numpy()  # (B, F)
+    worst = np.unravel_index(np.where(counted, errors, -1).argmax(), errors.shape)
+    places = np.argwhere(counted & np.isin(frames, wanted))
+    return (
+        {int(frames[window, position]): at(window, position) for window, position in places},
+        (float(errors[worst]), int(frames[worst]), at(*worst)),
+    )
 
 
 def _in_order(windows: Tensor, first: np.ndarray) -> np.ndarray:
     """Windows (B, K, F, ...) back to a clip, frames that come again left out: (K, frames, ...)."""
     return windows.cpu().numpy().swapaxes(0, 1)[:, first]
-
-
-def _whole(clip: Clip, poses: dict[str, np.ndarray]) -> SequenceAnswers:
-    """The answers to a clip; with `one_batch`, to its beginning alone."""
-    done = next(iter(poses.values())).shape[1]
-    cut = replace(clip, **{name: array[:done] for name, array in clip.arrays().items()})
-    return SequenceAnswers(cut, poses)
 
 
 def predict_clip(model: DSGDiffu, clip: Clip, sampling: Sampling) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 from common.answers import SequenceAnswers
 from common.clips import kind_of_truth
 from common.curves import PckCurve, write_pck_curves
+from common.dataset_description import DatasetScores
 from common.files import write_json, write_text
 from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME
 from common.mpi_inf_3dhp_scores import (
@@ -24,7 +25,7 @@ from common.mpi_inf_3dhp_scores import (
 )
 from common.settings import LEGEND, SETTINGS
 
-_CURVE_THRESHOLDS = tuple(range(0, 201, 2))  # mm
+CURVE_THRESHOLDS = tuple(range(0, 201, 2))  # mm
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ Result = dict[str, dict[int, Step]]
 """Setting -> sampling step, counted from 1."""
 
 
-def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Sequence[str]) -> tuple[str, list[Path]]:
+def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Sequence[str]) -> DatasetScores:
     """Score an evaluation's answers against the truth that its dataset has, and write the files.
 
     Args:
@@ -48,7 +49,7 @@ def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Seque
         notes: what the evaluation told its reader already, for the JSON.
 
     Returns:
-        The tables, and the paths of what was written.
+        The tables, the curves, and the paths of what was written.
     """
     result: Result = {}
     activities = {of_sequence.clip.row: of_sequence.activity for of_sequence in answers}
@@ -65,7 +66,7 @@ def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Seque
     written = write(folder, result, annotation, [*notes, *left_out])
     for path in other_scores(folder, result, annotation):
         path.unlink()
-    return report(result, annotation, left_out), written
+    return DatasetScores(report(result, annotation, left_out), written, CURVE_THRESHOLDS, last_pck_curves(result))
 
 
 def report(result: Result, annotation: str, notes: Sequence[str]) -> str:
@@ -126,6 +127,13 @@ def write(folder: Path, result: Result, annotation: str, notes: Sequence[str]) -
     written.append(folder / _json_name(annotation))
     write_json(written[-1], data(result, annotation, notes))
     written.append(folder / _plot_name(annotation))
+    title = f"MPI-INF-3DHP, mean over sequences, last step, {annotation}"
+    write_pck_curves(written[-1], CURVE_THRESHOLDS, last_pck_curves(result), title)
+    return written
+
+
+def last_pck_curves(result: Result) -> list[PckCurve]:
+    """PCK over CURVE_THRESHOLDS of every setting at the last step, the mean over sequences."""
     curves = []
     for setting, steps in result.items():
         found = steps[max(steps)]
@@ -133,10 +141,8 @@ def write(folder: Path, result: Result, annotation: str, notes: Sequence[str]) -
         if setting in SETTINGS:
             name, oracle = f"{SETTINGS[setting].label} ({SETTINGS[setting].kind})", SETTINGS[setting].oracle
         auc = found.scores.mean_over_sequences.auc["Total"]
-        curves.append(PckCurve(name, pck_curve(found.errors, _CURVE_THRESHOLDS), auc, oracle))
-    title = f"MPI-INF-3DHP, mean over sequences, last step, {annotation}"
-    write_pck_curves(written[-1], _CURVE_THRESHOLDS, curves, title)
-    return written
+        curves.append(PckCurve(setting, name, pck_curve(found.errors, CURVE_THRESHOLDS), auc, oracle))
+    return curves
 
 
 def _unknown_setting(name: str) -> dict:

@@ -48,7 +48,7 @@ def setting_poses(
 
 
 def mean_errors(poses: dict[str, Tensor], target: Tensor, counted: Tensor) -> dict[str, Tensor]:
-    """Mean joint error of every setting's answer, a number a sampling step.
+    """Mean error of each joint of every setting's answer; the mean over joints is MPJPE or P-MPJPE.
 
     Args:
         poses: setting -> (B, K, F, J, 3).
@@ -56,9 +56,9 @@ def mean_errors(poses: dict[str, Tensor], target: Tensor, counted: Tensor) -> di
         counted: (B, F) bool, the frames to average over: at least one.
 
     Returns:
-        Setting -> (K,), in the units of the input.
+        Setting -> (K, J), in the units of the input.
     """
     return {
-        setting: joint_errors(answer, target[:, None]).transpose(0, 1)[:, counted].mean(dim=(1, 2))
+        setting: joint_errors(answer, target[:, None]).transpose(0, 1)[:, counted].mean(dim=1)
         for setting, answer in poses.items()
     }

@@ -1,4 +1,4 @@
-"""Poses to pictures: a contact sheet (.png) or an animation (.gif, .mp4) of what the lifter predicted.
+"""Poses to pictures: a contact sheet (.png), an animation (.gif, .mp4) or a page (.html) of what the lifter predicted.
 
 The caller hands over a `Scene` and a file name. Every panel is an object that makes its artists once and moves them
 for each frame; nothing here computes a pose. Letters: H hypotheses, F frames, J joints.
@@ -7,7 +7,6 @@ for each frame; nothing here computes a pose. Letters: H hypotheses, F frames, J
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -23,74 +22,26 @@ from tqdm import tqdm
 
 from common.errors import DataError, UsageError
 from common.files import replacing
-from common.skeleton import Skeleton
+from common.pose_page import write_page
+from common.scenes import (
+    ELEVATION,
+    GRID_SPACING,
+    SIDE_COLOURS,
+    SIDES,
+    Scene,
+    choose_frames,
+    floor_and_radius,
+    joint_sides,
+    keypoint_box,
+)
 
-SIDES = ("right", "left", "middle")
-# From the colour-blind-safe set of Okabe & Ito (2008); the grey is ours.
-SIDE_COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#4D4D4D"}
 TEXT, FAINT_TEXT, FLOOR, GRID, SHADOW, BORDER = "#222222", "#777777", "#F7F7F7", "#DCDCDC", "#CFCFCF", "#CCCCCC"
 
-ELEVATION = 15  # degrees above the horizon
-GRID_SPACING = 0.25  # metres
-MIN_RADIUS = 0.95  # metres: a standing adult fills the panel
 DPI = 100
 SHEET_DPI = 150
 SHEET_CELL = 2.1  # inches
 GIF_TICK = 0.01  # seconds: a gif's unit of time
 GIF_SHORTEST = 2  # ticks: viewers slow shorter frames down
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One clip and what was predicted for it. World coordinates: metres, z up. Finite numbers only.
-
-    A pose stands where its root is, or around the origin with its feet put on the floor: the caller decides, the
-    same way for `prediction`, `hypotheses` and `ground_truth`. A wrong shape raises ValueError.
-    """
-
-    skeleton: Skeleton
-    """Whose J joints these are."""
-    keypoints_2d: np.ndarray
-    """(F, J, 2), pixels of the input image, y down."""
-    image_size: tuple[int, int]
-    """Width and height of the input image, pixels."""
-    prediction: np.ndarray
-    """(F, J, 3), world, metres: the one answer."""
-    ground_truth: np.ndarray | None = None
-    """(F, J, 3), world, metres."""
-    hypotheses: np.ndarray | None = None
-    """(H, F, J, 3), world, metres: drawn as thin lines around the prediction."""
-    fps: float = 50.0
-    """Frames a second of the clip."""
-    azimuth: float = 70.0
-    """Where the viewer stands, in degrees around z from the x axis."""
-    title: str = ""
-    error_mm: np.ndarray | None = None
-    """(F,), mean joint error of each frame, millimetres; written beside the prediction if there is ground truth."""
-
-    def __post_init__(self):
-        F, J = len(self.keypoints_2d), self.skeleton.num_joints
-        if F == 0:
-            raise ValueError("keypoints_2d has no frames; expected at least one")
-        _check_shape("keypoints_2d", self.keypoints_2d, (F, J, 2))
-        _check_shape("prediction", self.prediction, (F, J, 3))
-        if self.ground_truth is not None:
-            _check_shape("ground_truth", self.ground_truth, (F, J, 3))
-        if self.hypotheses is not None:
-            _check_shape("hypotheses", self.hypotheses, (len(self.hypotheses), F, J, 3))
-        if self.error_mm is not None:
-            _check_shape("error_mm", self.error_mm, (F,))
-        if self.fps <= 0:
-            raise ValueError(f"fps is {self.fps}; expected a positive number")
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.keypoints_2d)
-
-
-def _check_shape(name: str, array, expected: tuple[int, ...]) -> None:
-    if np.shape(array) != expected:
-        raise ValueError(f"{name} has shape {np.shape(array)}; expected {expected}")
 
 
 def render(
@@ -106,22 +57,27 @@ def render(
     video: str | os.PathLike | None = None,
     show_progress: bool = True,
 ) -> None:
-    """Draw `scene` as the suffix of `path` asks: .png is a contact sheet, .gif and .mp4 are animations.
+    """Draw `scene` as the suffix of `path` asks: .png a contact sheet, .gif and .mp4 animations, .html a page.
 
     Args:
         path: the file to write; its folder is made if need be, an older file is replaced.
         scene: what to draw.
-        num_frames: columns of a contact sheet; animations take no notice.
-        size, downsample, bitrate, show_progress: as in `write_animation`; contact sheets take no notice.
-        limit, skip, video: as in `write_animation`.
+        num_frames: columns of a contact sheet; the others take no notice.
+        size, bitrate, show_progress: as in `write_animation`; the others take no notice.
+        limit, skip: as in `write_animation`.
+        downsample: the same, and of a page; contact sheets take no notice.
+        video: as in `write_animation`; a page has none.
 
     Raises:
-        UsageError: another suffix, or an option out of its range.
+        UsageError: another suffix, an option out of its range, or a video for a page.
         DataError: the video is absent, cannot be read, or is over before `skip`.
     """
-    check_output(path)
-    if Path(path).suffix.lower() == ".png":
+    check_output(path, video=video)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
         write_contact_sheet(path, scene, num_frames, limit=limit, skip=skip, video=video)
+    elif suffix == ".html":
+        write_page(path, scene, limit=limit, downsample=downsample, skip=skip)
     else:
         write_animation(
             path,
@@ -136,13 +92,22 @@ def render(
         )
 
 
-def check_output(path: str | os.PathLike, suffixes: tuple[str, ...] = (".gif", ".mp4", ".png")) -> None:
-    """Raise UsageError unless `path` ends in one of `suffixes`. Worth asking before the long work, not after it."""
-    if Path(path).suffix.lower() not in suffixes:
+def check_output(
+    path: str | os.PathLike,
+    suffixes: tuple[str, ...] = (".gif", ".mp4", ".png", ".html"),
+    video: str | os.PathLike | None = None,
+) -> None:
+    """Worth asking before the long work, not after it.
+
+    Raises:
+        UsageError: `path` ends in none of `suffixes`, or it is a page, which cannot show the `video`.
+    """
+    suffix = Path(path).suffix
+    if suffix.lower() not in suffixes:
         expected = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]] if len(suffixes) > 1 else suffixes)
-        raise UsageError(
-            f"cannot render to {Path(path).name!r}: found suffix {Path(path).suffix!r}, expected {expected}"
-        )
+        raise UsageError(f"cannot render to {Path(path).name!r}: found suffix {suffix!r}, expected {expected}")
+    if suffix.lower() == ".html" and video is not None:
+        raise UsageError(f"cannot render to {Path(path).name!r} with a video: a page has none; take .mp4, .gif or .png")
 
 
 def check_video(path: str | os.PathLike) -> None:
@@ -187,7 +152,7 @@ def contact_sheet(scene: Scene, num_frames: int = 6) -> np.ndarray:
 def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: str | os.PathLike | None) -> Image.Image:
     if num_frames < 1:
         raise UsageError(f"the contact sheet has {num_frames} frames; expected at least 1")
-    clip = _choose_frames(scene, limit, downsample=1, skip=skip)
+    clip = choose_frames(scene, limit, downsample=1, skip=skip)
     columns = np.linspace(0, len(clip) - 1, min(num_frames, len(clip))).round().astype(int)
     frames = [clip[column] for column in columns]
     images = dict(_read_video(video, frames)) if video is not None else {}
@@ -229,7 +194,7 @@ def write_animation(
     check_output(path, (".gif", ".mp4"))
     if size <= 0 or bitrate <= 0:
         raise UsageError(f"size is {size} and bitrate is {bitrate}; expected positive numbers")
-    frames = _choose_frames(scene, limit, downsample, skip)
+    frames = choose_frames(scene, limit, downsample, skip)
     animation = _Animation(scene, frames, size, has_video=video is not None)
     drawn = _draw_frames(animation, frames, video)
     progress = tqdm(drawn, total=len(frames), desc=Path(path).name, unit="frame", disable=not show_progress)
@@ -244,12 +209,6 @@ def write_animation(
 # What is drawn: panels
 
 
-def _joint_sides(skeleton: Skeleton) -> list[str]:
-    """The side of every joint; a bone has the side of its outer joint."""
-    right, left = set(skeleton.joints_right), set(skeleton.joints_left)
-    return ["right" if j in right else "left" if j in left else "middle" for j in range(skeleton.num_joints)]
-
-
 class _InputPanel:
     """2D keypoints over the video frame, or over nothing."""
 
@@ -258,7 +217,7 @@ class _InputPanel:
         self.keypoints = np.asarray(scene.keypoints_2d, float)
         self.bones = np.array(scene.skeleton.bones)
         width, height = scene.image_size
-        sides = _joint_sides(scene.skeleton)
+        sides = joint_sides(scene.skeleton)
         left, right, top, bottom = box
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
         axes.patch.set_visible(False)
@@ -297,7 +256,7 @@ class _PosePanel:
         self.hypotheses = None if hypotheses is None else np.asarray(hypotheses, float)
         self.root = scene.skeleton.root
         self.bones = np.array(scene.skeleton.bones)
-        sides = _joint_sides(scene.skeleton)
+        sides = joint_sides(scene.skeleton)
         self.bone_colours = np.array([SIDE_COLOURS[sides[joint]] for joint, _ in self.bones])
         azimuth, elevation = np.radians([scene.azimuth, ELEVATION])
         self.towards_viewer = np.array(
@@ -384,27 +343,6 @@ def _hypothesis_alpha(num_hypotheses: int) -> float:
     return float(np.clip(1.2 / np.sqrt(num_hypotheses), 0.15, 0.6))
 
 
-def _floor_and_radius(scene: Scene, frames: list[int]) -> tuple[float, float]:
-    """Height of the floor and half the side of the cube that a person is drawn in: metres, fixed over the clip."""
-    drawn = [np.asarray(scene.prediction, float)[frames]]
-    if scene.ground_truth is not None:
-        drawn.append(np.asarray(scene.ground_truth, float)[frames])
-    # At the lowest foot, so that people stand on it wherever a data set has its zero; the truth's foot, if known.
-    floor = drawn[-1][..., 2].min()
-    height = max(poses[..., 2].max() for poses in drawn) - floor
-    root = scene.skeleton.root
-    reach = max(np.linalg.norm((poses - poses[:, root, None])[..., :2], axis=-1).max() for poses in drawn)
-    return float(floor), float(max(MIN_RADIUS, 0.52 * height, reach))
-
-
-def _crop(scene: Scene, frames: list[int]) -> tuple[float, float, float, float]:
-    """The square (left, right, top, bottom) that holds the keypoints of these frames, pixels."""
-    points = np.asarray(scene.keypoints_2d, float)[frames].reshape(-1, 2)
-    low, high = points.min(axis=0), points.max(axis=0)
-    (x, y), half = (low + high) / 2, max(0.56 * (high - low).max(), 1.0)
-    return x - half, x + half, y - half, y + half
-
-
 # Where it is drawn: figures
 
 
@@ -474,6 +412,10 @@ def _error_text(scene: Scene, frame: int) -> str:
     return f"error {scene.error_mm[frame]:.1f} mm"
 
 
+def _spread_text(scene: Scene, frame: int) -> str:
+    return "" if scene.joint_spread_mm is None else f"spread {scene.joint_spread_mm[frame].mean():.1f} mm"
+
+
 class _Animation:
     """The figure of an animation: made once, then `show` moves what is in it."""
 
@@ -504,15 +446,16 @@ class _Animation:
         self.input = _InputPanel(axes, scene, (0, image_w, 0, image_h), unit, has_video)
         _write(figure, gap + input_width / 2, middle, "Input", text, ha="center")
 
-        floor, radius = _floor_and_radius(scene, frames)
+        floor, radius = floor_and_radius(scene, frames)
         self.poses = []
         for i, (name, pose, hypotheses) in enumerate(poses):
             left = 2 * gap + input_width + i * (gap + side)
             axes = _place(figure, left, top, side, side, projection="3d")
             self.poses.append(_PosePanel(axes, scene, pose, hypotheses, radius, floor, unit))
             _write(figure, left + side / 2, middle, name, text, ha="center")
-        prediction_right = 2 * gap + input_width + side
-        self.error = _write(figure, prediction_right, middle, "", 0.9 * text, ha="right", color=FAINT_TEXT)
+        prediction_left = 2 * gap + input_width
+        self.spread = _write(figure, prediction_left, middle, "", 0.9 * text, color=FAINT_TEXT)
+        self.error = _write(figure, prediction_left + side, middle, "", 0.9 * text, ha="right", color=FAINT_TEXT)
 
         bottom = height - footer / 2
         _add_legend(figure, scene, gap, bottom, 0.9 * text, unit)
@@ -523,8 +466,9 @@ class _Animation:
         for panel in self.poses:
             panel.show(frame)
         self.error.set_text(_error_text(self.scene, frame))
-        seconds = frame / self.scene.fps
-        self.time.set_text(f"frame {frame + 1} of {self.scene.num_frames}    {seconds:.2f} s")
+        self.spread.set_text(_spread_text(self.scene, frame))
+        number, seconds = self.scene.number_and_time(frame)
+        self.time.set_text(f"frame {number} of {self.scene.num_frames}    {seconds:.2f} s")
 
 
 def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) -> Figure:
@@ -538,7 +482,7 @@ def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) 
         rows.append(("Ground truth", scene.ground_truth, None))
     columns = max(len(frames), 1.9)  # the legend needs some room
     width = margin + columns * (cell + gap)
-    error_line = 0.07 * cell if scene.error_mm is not None and len(rows) > 1 else 0
+    error_line = 0.07 * cell if _error_text(scene, 0) or _spread_text(scene, 0) else 0
     height = header + headings + (1 + len(rows)) * (cell + gap) + error_line + footer
     figure = _new_figure(round(width), round(height), SHEET_DPI)
     if scene.title:
@@ -547,23 +491,24 @@ def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) 
     tops = [header + headings + row * (cell + gap) + (row > 1) * error_line for row in range(1 + len(rows))]
     for top, name in zip(tops, ("Input", *(name for name, _, _ in rows)), strict=True):
         _write(figure, margin / 2, top + cell / 2, name, text, rotation=90, ha="center")
-    box = _crop(scene, frames)
-    floor, radius = _floor_and_radius(scene, frames)
+    box = keypoint_box(scene, frames)
+    floor, radius = floor_and_radius(scene, frames)
     for column, frame in enumerate(frames):
         left = margin + column * (cell + gap)
-        label = f"frame {frame + 1}    {frame / scene.fps:.2f} s"
+        number, seconds = scene.number_and_time(frame)
+        label = f"frame {number}    {seconds:.2f} s"
         _write(figure, left + cell / 2, header + headings / 2, label, 0.9 * text, ha="center", color=FAINT_TEXT)
         axes = _place(figure, left, tops[0], cell, cell)
         _InputPanel(axes, scene, box, unit, has_video=bool(images)).show(frame, images.get(frame))
         for top, (_, poses, hypotheses) in zip(tops[1:], rows, strict=True):
             axes = _place(figure, left, top, cell, cell, projection="3d")
             _PosePanel(axes, scene, poses, hypotheses, radius, floor, unit).show(frame)
-        error = _error_text(scene, frame)
+        numbers = [text for text in (_error_text(scene, frame), _spread_text(scene, frame)) if text]
         _write(
             figure,
             left + cell / 2,
             tops[1] + cell + (gap + error_line) / 2,
-            error,
+            "    ".join(numbers),
             0.85 * text,
             ha="center",
             color=FAINT_TEXT,
@@ -573,15 +518,6 @@ def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) 
 
 
 # Frames in, files out
-
-
-def _choose_frames(scene: Scene, limit: int, downsample: int, skip: int) -> list[int]:
-    if limit < 0 or downsample < 1 or skip < 0:
-        raise UsageError(f"limit is {limit}, downsample is {downsample}, skip is {skip}; expected at least 0, 1 and 0")
-    if skip >= scene.num_frames:
-        raise UsageError(f"skip is {skip}, but the clip has {scene.num_frames} frames; nothing is left to draw")
-    stop = scene.num_frames if limit == 0 else min(scene.num_frames, skip + limit)
-    return list(range(skip, stop, downsample))
 
 
 def _read_video(path: str | os.PathLike, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:

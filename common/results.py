@@ -13,12 +13,17 @@ import numpy as np
 from common.arguments import Options
 from common.checkpoints import BEST, Checkpoint
 from common.clips import kind_of_truth
+from common.dataset_description import DatasetScores
 from common.datasets import DATASETS
 from common.evaluation import PROTOCOLS, Evaluation, average
 from common.files import write_json, write_text
+from common.metrics import PCK_THRESHOLD
+from common.run_report import run_report
 from common.settings import LEGEND, SETTINGS
 from common.solvers import DDIM
 
+REPORT = "report.html"
+"""What a run's folder calls the report of its latest evaluation."""
 AVERAGES = {"action": "average", "sequence": "mean over sequences"}
 """What the tables call the mean over their rows."""
 
@@ -156,22 +161,40 @@ def log_lines(evaluation: Evaluation, options: Options, checkpoint: Checkpoint) 
     return "\n".join(lines) + "\n"
 
 
-def as_data(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> dict:
-    """The same as plain values; every list has one number a sampling step, in mm."""
+def as_data(
+    evaluation: Evaluation,
+    options: Options,
+    checkpoint: Checkpoint,
+    path: Path,
+    scores: DatasetScores | None = None,
+) -> dict:
+    """The same as plain values, in mm.
+
+    A list has one number a sampling step; in "joint_errors" one a joint, of the last step; of a clip there is one
+    number, of the last step.
+    """
 
     def plain(errors: dict[int, dict[str, np.ndarray]]) -> dict:
         return {
-            f"protocol_{protocol}": {name: [float(value) for value in error] for name, error in settings.items()}
+            f"protocol_{protocol}": {name: error.tolist() for name, error in settings.items()}
             for protocol, settings in errors.items()
         }
+
+    def of_last_step(errors: dict[int, dict[str, np.ndarray]]) -> dict[int, dict[str, np.ndarray]]:
+        return {
+            protocol: {name: error[-1] for name, error in settings.items()} for protocol, settings in errors.items()
+        }
+
+    def joints(errors: dict[int, dict[str, np.ndarray]]) -> dict:
+        return {"joint_errors": plain(of_last_step(errors))}
 
     subjects = {
         subject or "all": {
             f"{evaluation.row}s": {
-                row: {"frames": found.num_frames, **plain(found.errors)}
+                row: {"frames": found.num_frames, **plain(found.errors), **joints(found.joint_errors)}
                 for row, found in evaluation.rows(subject).items()
             },
-            "average": plain(evaluation.average(subject)),
+            "average": plain(evaluation.average(subject)) | joints(evaluation.joint_average(subject)),
             **({"frame_average": plain(evaluation.frame_average(subject))} if evaluation.row == "sequence" else {}),
         }
         for subject in evaluation.subjects
@@ -192,10 +215,34 @@ def as_data(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, pa
         "settings": {name: setting.as_data() for name, setting in SETTINGS.items()},
         "frames": evaluation.num_frames,
         "seconds": round(evaluation.seconds, 3),
+        "joints": list(DATASETS[options.dataset].skeleton.joint_names),
         "subjects": subjects,
         "average": plain(_over_subjects(evaluation)),
+        "clips": [
+            {
+                "name": found.clip.name,
+                "subject": found.clip.subject,
+                "action": found.clip.action,
+                "camera": found.clip.camera.name if found.clip.camera else None,
+                "frames": found.errors.num_frames,
+                **plain(of_last_step(found.errors.errors)),
+            }
+            for found in evaluation.clips
+        ],
+        **({"pck": _pck(scores)} if scores else {}),
         "notes": notes(options, checkpoint, evaluation),
         "options": options.as_data(),
+    }
+
+
+def _pck(scores: DatasetScores) -> dict:
+    """PCK and AUC (percent) of the last step, the mean over sequences, and the curves that they are of."""
+    at = scores.thresholds.index(PCK_THRESHOLD)
+    return {
+        "thresholds_mm": list(scores.thresholds),
+        "settings": {
+            curve.setting: {"pck": curve.pck[at], "auc": curve.auc, "curve": curve.pck} for curve in scores.pck_curves
+        },
     }
 
 
@@ -244,11 +291,19 @@ def file_stem(options: Options, checkpoint: Checkpoint, path: Path) -> str:
     return name if len(name) <= 150 else f"{name[:140]}_{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def write_results(evaluation: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> list[Path]:
-    """Write the log and the JSON into the run's folder; returns their paths."""
+def write_results(
+    evaluation: Evaluation,
+    options: Options,
+    checkpoint: Checkpoint,
+    path: Path,
+    scores: DatasetScores | None = None,
+) -> list[Path]:
+    """Write the log, the JSON and the report into the run's folder; returns their paths."""
     stem = file_stem(options, checkpoint, path)
     folder = options.folder
-    log, data = folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json"
-    write_text(log, log_lines(evaluation, options, checkpoint))
-    write_json(data, as_data(evaluation, options, checkpoint, path))
-    return [log, data]
+    written = [folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json", folder / REPORT]
+    data = as_data(evaluation, options, checkpoint, path, scores)
+    write_text(written[0], log_lines(evaluation, options, checkpoint))
+    write_json(written[1], data)
+    write_text(written[2], run_report(data, evaluation.clips, DATASETS[options.dataset].skeleton, written[1].name))
+    return written

@@ -17,19 +17,19 @@ from common.arguments import Options, parse_options
 from common.checkpoints import AUTO, BEST, BEST_EMA, LAST, Checkpoint, find_checkpoint, read_checkpoint, refuse_or_note
 from common.clip_text import TextTower, load_text_tower, random_text_tower
 from common.clips import Clip, kind_of_truth, truths_of
-from common.dataset_description import DatasetDescription
+from common.dataset_description import DatasetDescription, DatasetScores
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError
-from common.evaluation import Sampling, evaluate, predict_clip
+from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
 from common.files import remove_parts, replacing, write_json
 from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
 from common.processes import Seat
 from common.rendering import check_output, check_video, render
-from common.results import file_stem, notes, report, seen_in_training, write_results
+from common.results import REPORT, file_stem, notes, report, seen_in_training, write_results
 from common.scenes import clip_scene
 from common.skeleton import Skeleton
 from common.solvers import Solver
@@ -40,7 +40,7 @@ SCORES = "scores"
 """What the folder, in the run's, of a dataset's own scores begins with; then comes the evaluation's name."""
 RUN_FILES = (
     "*.bin", "options.json", MANIFEST, "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
-    "results_*.json", "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
+    "results_*.json", REPORT, "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
 )  # fmt: skip
 """What a run writes into its folder."""
 
@@ -588,20 +588,27 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
         f"{found.num_frames} frames in {found.seconds:.0f} s\n"
     )
     print(report(found, options, checkpoint))
-    for written in write_results(found, options, checkpoint, path):
+    scores = own_scores(found, options, checkpoint, path)
+    for written in write_results(found, options, checkpoint, path, scores):
         print(f"wrote {written}")
+
+
+def own_scores(found: Evaluation, options: Options, checkpoint: Checkpoint, path: Path) -> DatasetScores | None:
+    """Write the files for the dataset's own scorer, score them as it does and print that; None where there is none."""
     description = DATASETS[options.dataset]
     if description.export is None:
-        return
+        return None
     if options.downsample > 1 or options.debug:
         print("no files for the dataset's own scorer: it takes every frame, not some (--debug, --downsample)")
-        return
+        return None
     for written in description.export(options.folder, found.answers):
         print(f"wrote {written}")
-    if description.score and found.num_frames:
-        folder = options.folder / f"{SCORES}_{file_stem(options, checkpoint, path)}"
-        text, written = description.score(folder, found.answers, notes(options, checkpoint, found))
-        print(f"\n{text}\n\nwrote {len(written)} files of these scores to {folder}")
+    if not (description.score and found.num_frames):
+        return None
+    folder = options.folder / f"{SCORES}_{file_stem(options, checkpoint, path)}"
+    scores = description.score(folder, found.answers, notes(options, checkpoint, found))
+    print(f"\n{scores.tables}\n\nwrote {len(scores.written)} files of these scores to {folder}\n")
+    return scores
 
 
 def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Checkpoint, path: Path) -> None:
@@ -651,7 +658,7 @@ def check_drawing(options: Options) -> None:
         if name is not None and (not name or name.endswith(("/", os.sep)) or Path(name).is_dir()):
             raise UsageError(f"{flag} is '{name}', no file; name a file in a folder")
     if options.viz_output:
-        check_output(options.viz_output)
+        check_output(options.viz_output, video=options.viz_video)
     if options.viz_video:
         check_video(options.viz_video)
 

@@ -352,7 +352,7 @@ def _end_epoch(
 
     write_text(folder / "training_log.txt", "".join(log_line(row) + "\n" for row in state.history))
     write_text(folder / "training_log.jsonl", "".join(json.dumps(row) + "\n" for row in state.history))
-    if options.export_training_curves:
+    if options.export_training_curves or epoch == options.epochs:
         write_curves(folder / "training_curves.png", state.history)
     if writer is not None:
         _log_epoch(writer, row)

@@ -157,3 +157,24 @@ def test_the_model_is_left_in_the_mode_it_was_in(case):
     model.answer(clips, torch.zeros(1, 17, 3))
     evaluate(model.train(), clips[:1], Sampling(9))
     assert model.training
+
+
+def test_joints_and_clips_have_their_own_errors(case):
+    model, clips = case
+    offsets = torch.zeros(1, clips[0].num_frames, 17, 3)
+    offsets[0, :, 5, 0] = 0.1  # one joint is 100 mm off, in one frame 300
+    offsets[0, 13, 5, 0] = 0.3
+    model.answer(clips, offsets)
+    found = evaluate(model, clips, Sampling(9, 1, 2, 2, p2=True), by_subject=True)
+    (table, *_) = found.rows("S9").values()
+    joints = table.joint_errors[1]["P_Agg"]
+    assert joints.shape == (2, 17)
+    np.testing.assert_allclose(np.delete(joints, 5, axis=1), 0, atol=1e-3)
+    np.testing.assert_allclose(table.errors[1]["P_Agg"], joints.mean(axis=1))
+    assert [result.clip for result in found.clips] == list(clips)
+    clip = found.clips[0]
+    # 20 frames in the windows 0..8, 9..17 and 11..19: frame 13 counts twice.
+    assert clip.errors.errors[1]["P_Agg"][-1] == pytest.approx((25 * 100 + 2 * 300) / 27 / 17, rel=1e-4)
+    assert list(clip.shown) == [0, 10, 13, 19]
+    for frame, hypotheses in clip.shown.items():
+        np.testing.assert_allclose(hypotheses[0], clip.clip.poses_3d[frame] + offsets[0, frame].numpy(), atol=1e-6)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -28,6 +29,7 @@ from common.mat_export import write_mat_files
 from common.npz_files import write_npz
 from common.protocols import mean_errors, setting_poses
 from common.results import as_data, log_lines, report
+from common.run_report import run_report
 from common.runs import dataset_of
 from common.skeleton import MPI_INF_3DHP
 from common.text_prompts import NO_ACTION_PROMPT
@@ -145,12 +147,15 @@ def test_no_valid_frame_anywhere_is_never_nan(model, clips):
         assert "nan" not in text
     data = as_data(found, options, checkpoint, Path("a.bin"))
     assert json.dumps(data, allow_nan=False)
-    assert data["subjects"]["all"]["sequences"]["TS5"] == {"frames": 0}
+    assert data["subjects"]["all"]["sequences"]["TS5"] == {"frames": 0, "joint_errors": {}}
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", run_report(data, found.clips, MPI_INF_3DHP, "a.json"))
     for answers in found.answers:
         assert all(np.isfinite(poses).all() for poses in answers.poses.values())
     found = evaluate(model, [none], Sampling(9, 2, 1, 1))
     assert found.average("") == found.frame_average("") == {}
-    assert json.dumps(as_data(found, options, checkpoint, Path("a.bin")), allow_nan=False)
+    data = as_data(found, options, checkpoint, Path("a.bin"))
+    assert json.dumps(data, allow_nan=False)
+    assert "No frame counts" in run_report(data, found.clips, MPI_INF_3DHP, "a.json")
     assert "TS5" in report(found, options, checkpoint)
     assert found.answers[0].joint_errors("P_Agg").shape == (1, 0, 17)
 
@@ -201,15 +206,15 @@ def test_settings_agree_with_plain_numpy():
         of_step = errors[:, step]
         best = np.argmin([of_step[:, h][valid].mean() for h in range(4)])
         expected = {
-            "J_Best": of_step.min(axis=1)[counted].mean(),
-            "P_Best": of_step[:, best][counted].mean(),
-            "P_Agg": np.linalg.norm(samples[:, step].mean(axis=1) - target, axis=-1)[counted].mean(),
-            "J_Agg": np.take_along_axis(of_step, nearest[:, step], axis=1)[:, 0][counted].mean(),
-            "J_Agg_est": np.take_along_axis(of_step, nearest[:, step, :, ::-1], axis=1)[:, 0][counted].mean(),
-            "R_Agg": np.linalg.norm(weighted[:, step] - target, axis=-1)[counted].mean(),
+            "J_Best": of_step.min(axis=1)[counted].mean(axis=0),
+            "P_Best": of_step[:, best][counted].mean(axis=0),
+            "P_Agg": np.linalg.norm(samples[:, step].mean(axis=1) - target, axis=-1)[counted].mean(axis=0),
+            "J_Agg": np.take_along_axis(of_step, nearest[:, step], axis=1)[:, 0][counted].mean(axis=0),
+            "J_Agg_est": np.take_along_axis(of_step, nearest[:, step, :, ::-1], axis=1)[:, 0][counted].mean(axis=0),
+            "R_Agg": np.linalg.norm(weighted[:, step] - target, axis=-1)[counted].mean(axis=0),
         }
         for setting, error in expected.items():
-            assert found[setting][step].item() == pytest.approx(error)
+            np.testing.assert_allclose(found[setting][step], error)
 
 
 def answers_of(clips, num_steps):
@@ -326,6 +331,28 @@ def test_training_ends_with_tables_and_mat_files(trained):
     assert "3D truth: annot3\n" in log
     assert f"# {MIXED}\n" in log
     assert MIXED in found["notes"]
+
+
+def test_the_result_and_its_report_have_pck(trained):
+    _, folder = trained
+    found = json.loads((folder / "results_H2_K2.json").read_text())
+    scores = json.loads((folder / "scores_H2_K2" / "mpii_3dhp_scores_annot3.json").read_text())
+    report = (folder / "report.html").read_text()
+    assert "PCK over its threshold" in report
+    for setting, of_result in found["pck"]["settings"].items():
+        of_scorer = scores["settings"][setting]["steps"]["2"]["mean_over_sequences"]
+        assert of_result["pck"] == pytest.approx(of_scorer["pck"]["Total"])
+        assert of_result["auc"] == of_scorer["auc"]["Total"]
+        assert f"{of_result['pck']:.2f}</td>" in report
+        assert of_result["curve"][found["pck"]["thresholds_mm"].index(150)] == of_result["pck"]
+        assert of_result["curve"] == sorted(of_result["curve"])
+    assert [(clip["name"], clip["frames"]) for clip in found["clips"]] == [
+        ("TS1 camera 0", 20),
+        ("TS2 camera 0", 5),
+        ("TS5 camera 0", 17),
+        ("TS6 camera 0", 0),
+    ]
+    assert "TS6 camera" not in report  # no frame counts: it is neither good nor bad
 
 
 def test_the_scores_are_of_what_was_measured(trained):

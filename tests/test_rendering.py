@@ -243,7 +243,7 @@ def test_the_figure_is_made_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("suffix", ["", ".avi", ".gif.zip"])
 def test_other_suffixes_are_refused(suffix, tmp_path):
     path = tmp_path / f"walk{suffix}"
-    with pytest.raises(UsageError, match=r"expected \.gif, \.mp4 or \.png") as error:
+    with pytest.raises(UsageError, match=r"expected \.gif, \.mp4, \.png or \.html") as error:
         render(path, make_scene())
     assert "\n" not in str(error.value)
     assert not os.listdir(tmp_path)
@@ -340,3 +340,19 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(name, tmp_path, monkeypa
 def test_wrong_shapes_are_named(field, shape):
     with pytest.raises(ValueError, match=f"{field} has shape"):
         make_scene(**{field: np.zeros(shape)})
+
+
+def test_errors_and_spread_of_joints():
+    """Known answers: a wrist 30 mm off once the roots lie on each other; two hypotheses 40 mm to either side."""
+    scene = make_scene(num_frames=2, num_hypotheses=2)
+    wrist, apart = H36M.joint_names.index("LWrist"), np.zeros((17, 3))
+    apart[wrist, 0] = 0.03
+    truth = scene.prediction + apart + np.array([1.0, 2.0, 3.0])
+    apart[wrist] = 0, 0, 0.04
+    scene = replace(
+        scene, ground_truth=truth, hypotheses=np.stack([scene.prediction + apart, scene.prediction - apart])
+    )
+    for found, expected in ((scene.joint_errors_mm, 30), (scene.joint_spread_mm, 40)):
+        assert found.shape == (2, 17)
+        assert found[:, wrist] == pytest.approx(expected)
+        assert np.delete(found, wrist, axis=1) == pytest.approx(0, abs=1e-9)

@@ -1,6 +1,9 @@
 """Each option through a script's command line: that it changes what it says, and what it says when it cannot."""
 
+import base64
+import gzip
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -183,6 +186,24 @@ def test_films_as_they_were_asked_for(run, tmp_path):
     width, height = next(frames)["size"]
     first = np.frombuffer(next(frames), np.uint8).reshape(height, width, 3).astype(int)
     assert (first[..., 0] > first[..., 1:].max(axis=-1) + 100).mean() > 0.1
+
+
+def test_the_page_is_of_the_prediction(run, tmp_path):
+    """Its distances between joints are those of the exported poses, whichever way the page turned them."""
+    where = ["--viz-subject", "S9", "--viz-action", "Sitting", "--viz-camera", "1"]
+    outputs = ["--viz-output", str(tmp_path / "a.html"), "--viz-export", str(tmp_path / "a.npy"), "--viz-skip", "2"]
+    assert run("--evaluate", "best_epoch_1_1.bin", "-num_proposals", "3", "--render", *where, *outputs) == 0
+    text = (tmp_path / "a.html").read_text()
+    scene = json.loads(re.search(r'<script id="scene" type="application/json">(.*?)</script>', text)[1])
+    packed = scene["arrays"]["prediction"]
+    shown = np.frombuffer(gzip.decompress(base64.b64decode(packed["data"])), "<i2").reshape(packed["shape"])
+    shown, exported = shown * packed["step"], np.load(tmp_path / "a.npy")[2:]
+    assert shown.shape == exported.shape
+    distances = [np.linalg.norm(poses[:, :, None] - poses[:, None], axis=-1) for poses in (shown, exported)]
+    np.testing.assert_allclose(*distances, atol=1e-3)
+    assert scene["arrays"]["hypotheses"]["shape"] == [3, *shown.shape]
+    page = ["--render", "--viz-output", str(tmp_path / "b.html"), "--viz-video", str(tmp_path / "no.mp4")]
+    assert run("--evaluate", "best_epoch_1_1.bin", *page) == 2
 
 
 def test_long_lists_of_actions_do_not_share_a_name(run):

@@ -61,7 +61,7 @@ def test_training_leaves_everything_behind(trained):
     assert {
         "best_epoch_1_1.bin", "last.bin", "epoch_1.bin", "epoch_2.bin", "training_log.txt", "training_log.jsonl",
         "options.json", "h36m_test_log_H2_K2.txt", "results_H2_K2.json", "prediction.png", "training_curves.png",
-        "manifest.json",
+        "manifest.json", "report.html",
     } == names  # fmt: skip
     lines = (trained.folder / "training_log.txt").read_text().splitlines()
     assert len(lines) == 2
@@ -145,7 +145,7 @@ def test_what_was_measured_is_in_the_files_names(run):
 def test_the_text_is_encoded_once_per_action_in_an_evaluation(run, monkeypatch):
     texts = []
     forward = TextTower.forward
-    monkeypatch.setattr(TextTower, "forward", lambda self, x: texts.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(TextTower, "forward", lambda self, *x: texts.append(len(x[0])) or forward(self, *x))
     assert run("--evaluate", "best_epoch_1_1.bin", "-num_proposals", "3", "-sampling_timesteps", "3") == 0
     assert texts == [1, 1]  # Walking and Sitting, for 12 clips, 3 hypotheses, 3 steps and mirror images
 
@@ -154,7 +154,7 @@ def test_the_text_is_encoded_once_per_action_in_a_training_batch(tmp_path, monke
     run = Run(Files(tmp_path / "data", "h36m").save(), tmp_path / "run")
     texts = []
     forward = TextTower.forward
-    monkeypatch.setattr(TextTower, "forward", lambda self, x: texts.append(len(x)) or forward(self, x))
+    monkeypatch.setattr(TextTower, "forward", lambda self, *x: texts.append(len(x[0])) or forward(self, *x))
     assert run("--no-eval", "--text-dropout", "0", "--debug") == 0
     assert texts[0] == 2  # 72 windows of two actions
 
