@@ -89,15 +89,16 @@ def find_checkpoint(name: str, folder: Path) -> Path:
     raise DataError(f"{folder / name} not found; checkpoints there: {there}")
 
 
-def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Checkpoint:
+def read_checkpoint(path: Path, skeleton: Skeleton | None, compat_release: bool) -> Checkpoint:
     """Read a checkpoint for data of a skeleton.
 
     Args:
         path: the file, ours or the public release's.
-        skeleton: of the data.
+        skeleton: of the data; None: the file's own, which the release's files do not name.
         compat_release: whether the user asked for the release's variant.
 
     Raises:
+        UsageError: without a skeleton, a file that names none.
         DataError: not readable, damaged, with weights that are no finite numbers, of another skeleton, or of the other
             variant.
     """
@@ -105,6 +106,8 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
     if content.get("format") == FORMAT:
         checkpoint = _ours(content, path)
     elif "model_pos" in content:
+        if skeleton is None:
+            raise UsageError(f"{path} does not say which data it was trained on; say -d h36m or -d 3dhp")
         from common.release_compat import read_release_checkpoint
 
         checkpoint = read_release_checkpoint(content, path, skeleton)
@@ -113,7 +116,7 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool) -> Che
         raise DataError(f"{path} is no DSGDiffu checkpoint (it has {keys}); name one that main*.py wrote")
     for tensors in (checkpoint.weights, checkpoint.tower or {}):
         _check_weights(tensors, path)
-    if checkpoint.skeleton.parents != skeleton.parents:
+    if skeleton is not None and checkpoint.skeleton.parents != skeleton.parents:
         raise DataError(
             f"{path} was trained on the skeleton '{checkpoint.skeleton.name}' ({checkpoint.skeleton.num_joints} "
             f"joints); the data has '{skeleton.name}' ({skeleton.num_joints}); choose its dataset with -d"

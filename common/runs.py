@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.aggregation import hypothesis_spread
 from common.arguments import Options, parse_options
 from common.checkpoints import BEST, LAST, Checkpoint, find_checkpoint, read_checkpoint
 from common.clip_text import TextTower, load_text_tower, random_text_tower
@@ -60,15 +61,25 @@ def run_within_memory(options: Options) -> None:
     Raises:
         UsageError, DataError: one line.
     """
-    try:
+    with memory_in_one_line("-b, -num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"):
         run(options)
+
+
+@contextlib.contextmanager
+def memory_in_one_line(options: str) -> Iterator[None]:
+    """What does not fit into memory becomes a line that names the options to make smaller.
+
+    Raises:
+        UsageError: it did not fit.
+    """
+    try:
+        yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
         raise UsageError(
-            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller -b, "
-            "-num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"
+            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller {options}"
         ) from None
 
 
@@ -217,13 +228,13 @@ def check_folder(folder: Path, flag: str) -> bool:
 
 
 @contextlib.contextmanager
-def run_folder(folder: Path) -> Iterator[None]:
+def run_folder(folder: Path, flag: str = "-c") -> Iterator[None]:
     """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
 
     Raises:
         DataError: it cannot be written to.
     """
-    new = check_folder(folder, "-c")
+    new = check_folder(folder, flag)
     try:
         yield
     finally:
@@ -452,8 +463,7 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
         told.setdefault(clip.subject, {})[clip.action] = sampling.told(clip)
         hypotheses = predict_clip(model, clip, sampling)
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypotheses.mean(axis=0))
-        deviation = (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
-        spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(deviation)
+        spread.setdefault(clip.subject, {}).setdefault(clip.action, []).append(hypothesis_spread(hypotheses))
     target = options.folder / f"{options.dataset}_predictions_{file_stem(options, checkpoint, path)}.npz"
     write_npz(
         target,
