@@ -24,6 +24,7 @@ from tqdm import tqdm
 from common.errors import DataError, UsageError
 from common.files import replacing
 from common.skeleton import Skeleton
+from common.video_frames import ImageSequence, Video, open_images
 
 SIDES = ("right", "left", "middle")
 # From the colour-blind-safe set of Okabe & Ito (2008); the grey is ours.
@@ -103,7 +104,7 @@ def render(
     downsample: int = 1,
     skip: int = 0,
     bitrate: int = 3000,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
     show_progress: bool = True,
 ) -> None:
     """Draw `scene` as the suffix of `path` asks: .png is a contact sheet, .gif and .mp4 are animations.
@@ -158,7 +159,7 @@ def write_contact_sheet(
     *,
     limit: int = 0,
     skip: int = 0,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
 ) -> None:
     """Write a .png with one column for each of `num_frames` frames, evenly spread over the clip.
 
@@ -184,7 +185,7 @@ def contact_sheet(scene: Scene, num_frames: int = 6) -> np.ndarray:
     return np.asarray(_sheet(scene, num_frames, limit=0, skip=0, video=None))
 
 
-def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: str | os.PathLike | None) -> Image.Image:
+def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: Video | None) -> Image.Image:
     if num_frames < 1:
         raise UsageError(f"the contact sheet has {num_frames} frames; expected at least 1")
     clip = _choose_frames(scene, limit, downsample=1, skip=skip)
@@ -203,7 +204,7 @@ def write_animation(
     downsample: int = 1,
     skip: int = 0,
     bitrate: int = 3000,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
     show_progress: bool = True,
 ) -> None:
     """Write a .gif or .mp4 with the panels "Input", "Prediction" and, if there is one, "Ground truth".
@@ -219,7 +220,8 @@ def write_animation(
         downsample: draw every n-th frame.
         skip: leave out the first frames, of the clip and of the video alike, so that they stay in step.
         bitrate: of an .mp4, kbit/s.
-        video: the clip's video, frame for frame, drawn behind the 2D keypoints; where it ends the animation ends.
+        video: the clip's video or the folder of its images, frame for frame, drawn behind the 2D keypoints; where it
+            ends the animation ends.
         show_progress: a progress bar on standard error.
 
     Raises:
@@ -584,31 +586,24 @@ def _choose_frames(scene: Scene, limit: int, downsample: int, skip: int) -> list
     return list(range(skip, stop, downsample))
 
 
-def _read_video(path: str | os.PathLike, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _read_video(video: Video, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, (height, width, 3) uint8) for each of the increasing indices, up to the video's end.
 
     Raises:
         DataError: no such file, not a video, or it ends before the first of `frames`.
     """
-    if not Path(path).is_file():
-        raise DataError(f"video {path} not found; give the path of the clip's video file")
+    images = video if isinstance(video, ImageSequence) else open_images(video)
     wanted = list(frames)
-    reader = imageio_ffmpeg.read_frames(str(path))
     found = 0
-    with contextlib.closing(reader):
-        try:
-            width, height = next(reader)["size"]
-            for index in range(wanted[-1] + 1):
-                data = next(reader, None)
-                if data is None:
-                    break
-                if index == wanted[found]:
-                    found += 1
-                    yield index, np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        except (OSError, RuntimeError, ValueError, StopIteration) as error:
-            raise DataError(f"video {path} cannot be read; expected a file that ffmpeg can decode") from error
+    with contextlib.closing(iter(images)) as reader:
+        for index, image in zip(range(wanted[-1] + 1), reader, strict=False):
+            if index == wanted[found]:
+                found += 1
+                yield index, image
     if found == 0:
-        raise DataError(f"video {path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video")
+        raise DataError(
+            f"video {images.path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video"
+        )
 
 
 def _draw_frames(animation: _Animation, frames: list[int], video) -> Iterator[Image.Image]:
