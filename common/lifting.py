@@ -26,7 +26,6 @@ from common.windows import window_frames
 
 _POSES_AT_ONCE = 200_000
 """Poses of one frame, over all hypotheses and steps, that a call of `sample` returns: some 40 MB."""
-
 _FRAMES_AT_ONCE = 2000
 """Of all hypotheses, whose aggregation takes some 400 bytes a joint on the way."""
 
@@ -141,20 +140,19 @@ def lift(
         hypotheses = np.stack([resample(one, model.fps, fps, len(keypoints)) for one in hypotheses])
 
     weights = None if confidences is None else _weights(confidences)
-    x_2d, intrinsics, samples = (
-        torch.from_numpy(screen),
-        torch.from_numpy(camera.intrinsics),
-        torch.from_numpy(hypotheses),
-    )
+    target, intrinsics = torch.from_numpy(screen), torch.from_numpy(camera.intrinsics)
+    samples = torch.from_numpy(hypotheses)
     poses = torch.cat(
         [
-            aggregate(aggregation, samples[:, part], x_2d[part], intrinsics, None if weights is None else weights[part])
+            aggregate(
+                aggregation, samples[:, part], target[part], intrinsics, None if weights is None else weights[part]
+            )
             for part in torch.arange(len(screen)).split(_FRAMES_AT_ONCE)
         ]
     )
     return Lifted(
         poses_3d=poses.numpy(),
-        root=solve_root(poses, x_2d, intrinsics, weights).numpy(),
+        root=solve_root(poses, target, intrinsics, weights).numpy(),
         spread=hypothesis_spread(hypotheses),
         hypotheses=hypotheses,
         keypoints=keypoints,

@@ -10,12 +10,13 @@ import numpy as np
 from common.camera import Camera, load_cameras
 from common.datasets import DATASETS
 from common.errors import DataError, UsageError
+from common.h36m_dataset import check_confidences
 from common.joint_conversions import LAYOUTS, joints_in_h36m
 from common.keypoint_checks import doubts
 from common.keypoint_formats import Detections, read_detections
 from common.keypoint_tracks import KeypointTrack, Track, find_tracks, keypoint_track
 from common.npz_files import read_npz
-from common.pose_files import check_layout, check_pixels, subject_tree
+from common.pose_files import check_array, check_layout, check_pixels, subject_tree
 from common.skeleton import H36M, Skeleton
 from common.video_frames import IMAGE_SUFFIXES
 
@@ -201,11 +202,11 @@ def _clip_of(
     where = f"{path}: {subject} {action} view {view}"
     keypoints = check_pixels(views[view], where, stored)
     confidences = np.ones(keypoints.shape[:2], np.float32)
-    try:
-        known = np.asarray(members["confidences"][subject][action][view], np.float32)
-        confidences = known if known.shape == confidences.shape else confidences
-    except (KeyError, TypeError, IndexError, ValueError):
-        pass  # most files have none
+    trust = check_confidences(members.get("confidences"), subject, action, len(views), path)[view]
+    if trust is not None:
+        confidences = check_array(trust, f"{where}: confidences", keypoints.shape[:2], "confidences")
+        if confidences.min() < 0:
+            raise DataError(f"{where}: the least confidence is {confidences.min():.3g}; expected none below 0")
     if stored is not skeleton:
         keypoints, confidences = (values[:, joints_in_h36m(skeleton)] for values in (keypoints, confidences))
     camera, size, fps = _known_camera(metadata, path, subject, view)

@@ -226,15 +226,32 @@ def test_a_lens_is_undone_before_lifting():
     assert (bent.seen[0] - straight.seen[0]).abs().max() > 1e-3
 
 
-def test_the_answer_is_the_mean_of_the_hypotheses_and_the_seed_decides(network):
+def test_the_answer_is_that_of_the_setting_and_the_seed_decides(network):
     camera = guessed_camera(1000, 800)
-    one, again = (lift(walker(20), camera, network, num_hypotheses=3) for _ in range(2))
-    other = lift(walker(20), camera, network, num_hypotheses=3, seed=2)
+    one, again = (lift(walker(20), camera, network, num_hypotheses=3, aggregation="P_Agg") for _ in range(2))
+    other = lift(walker(20), camera, network, num_hypotheses=3, aggregation="P_Agg", seed=2)
     np.testing.assert_array_equal(one.poses_3d, again.poses_3d)
     assert np.abs(one.poses_3d - other.poses_3d).max() > 1e-6
     np.testing.assert_allclose(one.poses_3d, one.hypotheses.mean(axis=0), atol=1e-6)
     spread = np.sqrt(((one.hypotheses - one.poses_3d) ** 2).sum(-1).mean(0))
     np.testing.assert_allclose(one.spread, spread, atol=1e-6)
+    chosen = lift(walker(20), camera, network, num_hypotheses=3, aggregation="J_Agg_est")
+    distance = np.linalg.norm(chosen.hypotheses - chosen.poses_3d, axis=-1).min(axis=0)
+    assert distance.max() < 1e-6  # each joint is one of the hypotheses'
+    weighted = lift(walker(20), camera, network, num_hypotheses=3)
+    least, most = weighted.hypotheses.min(axis=0), weighted.hypotheses.max(axis=0)
+    assert ((least - 1e-6 <= weighted.poses_3d) & (weighted.poses_3d <= most + 1e-6)).all()
+    assert np.abs(weighted.poses_3d - one.poses_3d).max() > 1e-6
+
+
+@pytest.mark.parametrize("aggregation", ["P_Agg", "J_Agg_est", "R_Agg"])
+def test_a_long_clip_is_aggregated_in_parts_that_do_not_show(network, monkeypatch, aggregation):
+    confidences = np.random.default_rng(0).uniform(size=(50, 17))
+    arguments = {"confidences": confidences, "num_hypotheses": 2, "sampling_timesteps": 1, "aggregation": aggregation}
+    whole = lift(walker(50), guessed_camera(1000, 800), network, **arguments)
+    monkeypatch.setattr("common.lifting._FRAMES_AT_ONCE", 7)
+    parts = lift(walker(50), guessed_camera(1000, 800), network, **arguments)
+    np.testing.assert_allclose(parts.poses_3d, whole.poses_3d, atol=1e-4)
 
 
 def test_what_does_not_fit_is_said():
@@ -245,7 +262,7 @@ def test_what_does_not_fit_is_said():
         lift(walker(9), camera, FlatLifter(), confidences=np.ones((8, 17)))
     with pytest.raises(ValueError, match="overlap is 9; expected 0 to 8"):
         lift(walker(9), camera, FlatLifter(), overlap=9)
-    with pytest.raises(ValueError, match="aggregation is 'J_Best'; expected one of P_Agg"):
+    with pytest.raises(ValueError, match="aggregation is 'J_Best'; expected one of P_Agg, J_Agg_est, R_Agg"):
         lift(walker(9), camera, FlatLifter(), aggregation="J_Best")
     with pytest.raises(ValueError, match="the camera has no intrinsics"):
         lift(walker(9), Camera("c", 1000, 800), FlatLifter())
