@@ -3,13 +3,16 @@
 J-Agg projects the hypotheses from the true position of the root, J-Agg-est and R-Agg from positions solved from the
 2D input (common/root_position.py), so that all but J-Agg can be deployed.
 
-Letters: B windows, K sampling steps, H hypotheses, F frames, J joints. The oracles are in common/oracles.py.
+Letters: B windows, K sampling steps, H hypotheses, F frames, J joints, N frames of a clip. The oracles are in
+common/oracles.py.
 """
 
+import numpy as np
 from torch import Tensor
 
 from common.camera import project_to_2d
 from common.root_position import solve_root
+from common.settings import DEPLOYABLE, SETTINGS
 
 SIGMA = 0.014
 """R-Agg's standard deviation of a 2D coordinate, in screen units: 7 pixels in an image of 1000. The root mean square
@@ -78,3 +81,38 @@ def reprojection_mean(samples: Tensor, reprojected: Tensor, x_2d: Tensor) -> Ten
     """
     squares = (reprojected - x_2d[:, None, None]).square().sum(dim=-1, keepdim=True)
     return ((-squares / (2 * SIGMA**2)).softmax(dim=2) * samples).sum(dim=2)
+
+
+DEPLOYED = tuple(name for name, setting in SETTINGS.items() if setting.kind == DEPLOYABLE)
+"""The settings that a video of one's own allows."""
+
+
+def aggregate(
+    setting: str, hypotheses: Tensor, x_2d: Tensor, intrinsics: Tensor, confidences: Tensor | None = None
+) -> Tensor:
+    """One of DEPLOYED for a whole clip.
+
+    Args:
+        setting: its name.
+        hypotheses: (H, N, J, 3), camera space, root-relative, metres.
+        x_2d, confidences: (N, J, 2) and (N, J), see `reproject_solved`.
+        intrinsics: (9,).
+
+    Returns:
+        (N, J, 3), metres.
+    """
+    if setting not in DEPLOYED:
+        raise ValueError(f"the aggregation is '{setting}'; expected one of {', '.join(DEPLOYED)}")
+    samples, x_2d = hypotheses[None, None], x_2d[None]
+    if setting == "P_Agg":
+        return mean_hypothesis(samples)[0, 0]
+    confidences = None if confidences is None else confidences[None]
+    reprojected = reproject_solved(samples, x_2d, intrinsics[None], confidences)
+    if setting == "R_Agg":
+        return reprojection_mean(samples, reprojected, x_2d)[0, 0]
+    return take_hypothesis(samples, nearest_reprojection(reprojected, x_2d))[0, 0]
+
+
+def hypothesis_spread(hypotheses: np.ndarray) -> np.ndarray:
+    """Root mean square distance of the hypotheses from their mean, an uncertainty: (H, N, J, 3) -> (N, J)."""
+    return (((hypotheses - hypotheses.mean(axis=0)) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5

@@ -1,4 +1,4 @@
-"""The options: one dataclass for every script, presets of it, and the parser that fills it.
+"""The options: a dataclass for the scripts that train, one for predict.py, presets, and the parser that fills them.
 
 An option's name, default, flags and help stand together, once. The single-dash names are the field's.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from common.aggregation import DEPLOYED
 from common.datasets import DATASETS
 from common.errors import OneLineParser, UsageError
 from common.solvers import DDIM, DPM_SOLVER
@@ -428,21 +429,222 @@ def parse_options(argv: Sequence[str] | None, defaults: Options, description: st
     Raises:
         UsageError: one line.
     """
-    parser = OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = option_parser(defaults, description)
     parser.add_argument("--preset", choices=tuple(PRESETS), help="a named set of options; others given go over it")
+    given = vars(parser.parse_args(argv))
+    preset = PRESETS.get(given.pop("preset", None), {})
+    options = replace(defaults, **{**preset, **given}, given=frozenset(given))
+    options.check()
+    return options
+
+
+def option_parser(defaults, description: str) -> OneLineParser:
+    """A parser for the fields of `defaults`, a dataclass of `_option`s, that gives those of the command line alone."""
+    parser = OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     groups = {}
-    for entry in fields(Options):
+    for entry in fields(defaults):
         if not entry.metadata:
             continue
         words = dict(entry.metadata)
         flags, group = words.pop("flags"), words.pop("group")
         default = getattr(defaults, entry.name)
-        if default not in (None, ()) and not isinstance(default, bool):
+        if default not in (None, (), "") and not isinstance(default, bool):
             shown = ",".join(default) if isinstance(default, tuple) else default
             words["help"] = f"{words['help']} (default: {shown})".strip().replace("%", "%%")
-        groups.setdefault(group, parser.add_argument_group(group)).add_argument(*flags, dest=entry.name, **words)
-    given = vars(parser.parse_args(argv))
-    preset = PRESETS.get(given.pop("preset", None), {})
-    options = replace(defaults, **{**preset, **given}, given=frozenset(given))
+        if flags[0].startswith("-"):
+            words["dest"] = entry.name
+        groups.setdefault(group, parser.add_argument_group(group)).add_argument(*flags, **words)
+    return parser
+
+
+def _as_in(name: str, **changed: object):
+    """An option that predict.py has with the other scripts, but for what is changed."""
+    entry = next(entry for entry in fields(Options) if entry.name == name)
+    default = changed.pop("default", entry.default)
+    return field(default=default, metadata={**entry.metadata, **changed})
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """What predict.py was asked to do."""
+
+    input: str = _option(
+        "", "input", group="input", metavar="INPUT",
+        help="a video, a folder of images, or keypoints: a detector's file or folder, your own npz, a data_2d file",
+    )  # fmt: skip
+    fps: float | None = _option(
+        None, "--fps", group="input", type=float, metavar="X",
+        help="frames a second (default: the video's or the file's; else those of the training data)",
+    )  # fmt: skip
+    width: int | None = _option(
+        None, "--width", group="input", type=int, metavar="N", help="of the image that keypoints are of, pixels"
+    )
+    height: int | None = _option(None, "--height", group="input", type=int, metavar="N", help="the same")
+    video: str | None = _option(
+        None, "--video", group="input", metavar="FILE",
+        help="that the keypoints are of: gives size and fps, and is drawn under the 2D",
+    )  # fmt: skip
+    layout: str | None = _option(
+        None, "--layout", group="input", metavar="NAME", help="the joints' (default: the file's, or by joint count)"
+    )
+    first_frame: int | None = _option(
+        None, "--first-frame", group="input", type=int, metavar="N",
+        help="the video's first frame, in the file's count (default: the file's smallest number)",
+    )  # fmt: skip
+    person: tuple[str, ...] = _option(
+        (), "--person", group="input", type=_names, metavar="LIST",
+        help="whose tracks, by commas; 3+8 is one person in two tracks (default: everybody)",
+    )  # fmt: skip
+    min_confidence: float = _option(
+        0.1, "--min-confidence", group="input", type=float, metavar="X", help="joints below it are filled in over time"
+    )
+    subject: str | None = _option(
+        None, "--subject", group="input", metavar="S", help="of a data_2d file (default: its first)"
+    )
+    action: str | None = _option(
+        None, "--action", group="input", metavar="ACTION", help="of a data_2d file (default: the subject's first)"
+    )
+    view: int = _option(0, "--view", group="input", type=int, metavar="N", help="of a data_2d file, from 0")
+
+    detector_mode: str = _option(
+        "balanced", "--detector-mode", group="detector", choices=("lightweight", "balanced", "performance"),
+        help="which of rtmlib's models look at a video or images",
+    )  # fmt: skip
+    detector: str | None = _option(
+        None, "--detector", group="detector", metavar="FILE", help="a YOLOX as ONNX, instead of rtmlib's download"
+    )
+    pose_model: str | None = _option(
+        None, "--pose-model", group="detector", metavar="FILE", help="an RTMPose for Halpe-26 as ONNX, the same"
+    )
+
+    intrinsics: str | None = _option(
+        None, "--intrinsics", group="camera", metavar="FILE",
+        help="JSON with fx, fy, cx, cy or camera_matrix, pixels, and perhaps distortion (OpenCV's)",
+    )  # fmt: skip
+    fov: float | None = _option(
+        None, "--fov", group="camera", type=float, metavar="DEGREES",
+        help="across the image's longer side (default: a data_2d file's camera; else 55, a guess)",
+    )  # fmt: skip
+
+    checkpoint: str | None = _as_in("checkpoint", group="network", help="the folder of the run whose network lifts")
+    evaluate: str | None = _as_in(
+        "evaluate", group="network", help="its checkpoint, in -c or a path (default: its best epoch)"
+    )
+    dataset: str | None = _as_in(
+        "dataset", default=None, group="network", help="that it was trained on (default: what the checkpoint says)"
+    )
+    verb: str = _option(
+        "", "--verb", group="network", metavar="WORD",
+        help="tell the network the action, as the training data calls it, such as Walking (default: it is not told)",
+    )  # fmt: skip
+    text_encoder: str | None = _as_in(
+        "text_encoder", default=None, help="CLIP ViT-B/32 or random weights (default: the checkpoint's)"
+    )
+    clip_weights: str | None = _as_in("clip_weights")
+    compat_release: bool = _as_in("compat_release")
+
+    num_proposals: int = _as_in("num_proposals", default=10, group="sampling")
+    sampling_timesteps: int = _as_in("sampling_timesteps", default=2, group="sampling")
+    solver: str = _as_in("solver", group="sampling")
+    eta: float = _as_in("eta", group="sampling")
+    aggregation: str = _option(
+        "R_Agg", "--aggregation", group="sampling", choices=DEPLOYED, help="hypotheses to one answer"
+    )
+    num_frames: int | None = _as_in(
+        "num_frames", default=None, group="sampling", help="frames of a window (default: the network's)"
+    )
+    overlap: int | None = _option(
+        None, "--overlap", group="sampling", type=int, metavar="N",
+        help="frames that neighbouring windows share (default: half a window)",
+    )  # fmt: skip
+    seed: int = _as_in("seed", group="sampling", help="of the noise")
+
+    gpu: str = _as_in("gpu")
+    device: str | None = _as_in("device")
+    precision: str = _as_in("precision")
+    compile: bool = _as_in("compile")
+
+    out: str | None = _option(
+        None, "--out", group="output", metavar="DIR", help="where to write (default: predictions/<input's name>)"
+    )
+    csv: bool = _option(False, "--csv", group="output", action="store_true", help="the poses as CSV too")
+    bvh: bool = _option(
+        False, "--bvh", group="output", action="store_true", help="as BVH too (needs pybvh: requirements-predict.txt)"
+    )
+    render: str | None = _option(
+        None, "--render", group="output", choices=("mp4", "gif"), help="a film too, beside the contact sheet"
+    )
+    viz_skip: int = _as_in("viz_skip")
+    viz_limit: int = _as_in("viz_limit")
+    viz_downsample: int = _as_in("viz_downsample")
+    viz_size: int = _as_in("viz_size")
+
+    given: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return Path(self.out or Path("predictions") / (Path(self.input).resolve().stem or "input"))
+
+    def flag(self, name: str) -> str:
+        """The flag a user types for the option `name`."""
+        return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
+
+    def as_data(self) -> dict:
+        """All options as plain values."""
+        data = asdict(self)
+        del data["given"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: one line.
+        """
+        for name, value in vars(self).items():
+            if value in ("", ()) and name in self.given and name != "verb":
+                raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
+            least = {"width": 1, "height": 1, "overlap": 0, "first_frame": 0, "view": 0, **_LEAST}.get(name)
+            if least is not None and value is not None and not least <= value <= _MOST.get(name, 2**31):
+                most = _MOST.get(name, 2**31)
+                raise UsageError(f"{self.flag(name)} is {value}; expected {least} to {most}")
+        if self.viz_limit == 0 or self.viz_limit < -1:
+            raise UsageError(f"--viz-limit is {self.viz_limit}; expected 1 or more, or -1 for all frames")
+        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
+            raise UsageError(f"--fps is {self.fps:g}; expected frames a second, above 0 and at most {MOST_FPS}")
+        if self.fov is not None and not 1 <= self.fov <= 170:
+            raise UsageError(f"--fov is {self.fov:g}; expected 1 to 170 degrees across the image's longer side")
+        if not 0 <= self.min_confidence < math.inf:
+            raise UsageError(f"--min-confidence is {self.min_confidence:g}; expected 0 or more")
+        if self.fov is not None and self.intrinsics:
+            raise UsageError("--fov with --intrinsics: give one of them")
+        if (self.width is None) != (self.height is None):
+            raise UsageError("--width and --height go together; give both, in pixels")
+        if self.width is not None and self.video:
+            raise UsageError("--width and --height with --video, which has its own size: give one of them")
+        if self.checkpoint is None and self.evaluate is None:
+            raise UsageError("whose network? Give -c, a run's folder, or --evaluate, a checkpoint")
+        idle = [
+            self.flag(name) for name in ("viz_skip", "viz_limit", "viz_downsample", "viz_size") if name in self.given
+        ]
+        if idle and self.render is None:
+            raise UsageError(
+                f"{', '.join(idle)} would do nothing here: --render is not given; leave out what is not meant"
+            )
+
+
+MOST_FPS = 10_000
+"""Frames a second: a faster video is a mistake."""
+
+
+def parse_predict_options(argv: Sequence[str] | None, description: str) -> PredictOptions:
+    """Fill predict.py's options from the command line.
+
+    Raises:
+        UsageError: one line.
+    """
+    given = vars(option_parser(PredictOptions(), description).parse_args(argv))
+    options = PredictOptions(**given, given=frozenset(given))
     options.check()
     return options

@@ -111,16 +111,17 @@ def find_checkpoint(name: str, folder: Path) -> Path:
     raise DataError(f"{folder / name} not found; checkpoints there: {there}")
 
 
-def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool, force: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path, skeleton: Skeleton | None, compat_release: bool, force: bool = False) -> Checkpoint:
     """Read a checkpoint for data of a skeleton.
 
     Args:
         path: the file, ours or the public release's.
-        skeleton: of the data.
+        skeleton: of the data; None: the file's own, which the release's files do not name.
         compat_release: whether the user asked for the release's variant.
         force: whether another skeleton of as many joints, or other units, will do.
 
     Raises:
+        UsageError: without a skeleton, a file that names none.
         DataError: not readable, damaged, with weights that are no finite numbers, of another skeleton or other units,
             or of the other variant.
     """
@@ -128,6 +129,8 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool, force:
     if content.get("format") == FORMAT:
         checkpoint = _ours(content, path)
     elif "model_pos" in content:
+        if skeleton is None:
+            raise UsageError(f"{path} does not say which data it was trained on; say -d h36m or -d 3dhp")
         from common.release_compat import read_release_checkpoint
 
         checkpoint = read_release_checkpoint(content, path, skeleton)
@@ -136,7 +139,7 @@ def read_checkpoint(path: Path, skeleton: Skeleton, compat_release: bool, force:
         raise DataError(f"{path} is no DSGDiffu checkpoint (it has {keys}); name one that main*.py wrote")
     for tensors in (checkpoint.weights, checkpoint.tower or {}):
         _check_weights(tensors, path)
-    if _tree(checkpoint.skeleton) != _tree(skeleton):
+    if skeleton is not None and _tree(checkpoint.skeleton) != _tree(skeleton):
         can_run = checkpoint.skeleton.num_joints == skeleton.num_joints
         what = (
             f"{path} was trained on the skeleton '{checkpoint.skeleton.name}' ({checkpoint.skeleton.num_joints} "

@@ -41,7 +41,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.skeleton import H36M
+from common.skeleton import H36M, Skeleton
 
 Recipe = dict[str, float]
 """Source joint -> weight; the weights sum to 1."""
@@ -160,6 +160,21 @@ CONVERSIONS: dict[str, Conversion] = {
     "h36m17": _kept(H36M.joint_names),
 }
 """Layout -> how Human3.6M's joints are made of it; every one of LAYOUTS has one."""
+
+
+SKELETON_JOINTS: dict[str, dict[str, str]] = {
+    "h36m": {},
+    "humaneva15": {},
+    "3dhp": {"head_top": "head", "neck": "thorax", "head": "neck"},
+}
+"""Skeleton -> its joints that Human3.6M has under another name: the same places of the body, as near as the data sets'
+own definitions come to each other."""
+
+
+def joints_in_h36m(skeleton: Skeleton) -> list[int]:
+    """Which of Human3.6M's joints stands for each of the skeleton's: `points[..., joints_in_h36m(skeleton), :]`."""
+    other_names = SKELETON_JOINTS[skeleton.name]
+    return [H36M.joint_names.index(other_names.get(name, name)) for name in skeleton.joint_names]
 
 
 def made_joints(layout: str) -> list[str]:

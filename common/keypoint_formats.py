@@ -100,7 +100,9 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
     frames, first_number = _in_order(found.entries, path, first_frame)
     counts = {len(person.confidences) for people in frames for person in people}
     if not counts:
-        raise DataError(f"{path} has no detection of anybody in {len(frames)} frames")
+        listed = sum(len(people) for _, people in found.entries)
+        why = f": the confidences of all {listed} are 0 throughout; write the detector's own" if listed else ""
+        raise DataError(f"{path} has no detection of anybody in {len(frames)} frames{why}")
     if len(counts) > 1:
         raise DataError(f"{path} has people with {' and '.join(map(str, sorted(counts)))} joints; expected one layout")
     largest = max(float(np.nanmax(np.abs(person.keypoints))) for people in frames for person in people)

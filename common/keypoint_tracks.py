@@ -36,8 +36,10 @@ class KeypointTrack:
     """Frames without a detection of the person."""
     longest_gap: int
     """The longest run of such frames."""
+    longest_inner_gap: int
+    """The same, between the first detection and the last."""
     missing_joints: int
-    """Joints that were not found in the other frames."""
+    """Joints that were not found in the other frames, those of too little confidence counted in."""
     made: tuple[str, ...]
     """Joints that the layout lacks and that were made of others."""
 
@@ -86,10 +88,33 @@ def read_keypoint_track(
     """
     detections = read_detections(path, layout, first_frame)
     tracks = find_tracks(detections.frames)
+    return keypoint_track(detections, tracks, person, str(path), num_frames)
+
+
+def keypoint_track(
+    detections: Detections,
+    tracks: dict[str, Track],
+    person: Sequence[str],
+    where: str,
+    num_frames: int | None = None,
+    min_confidence: float = 0.0,
+) -> KeypointTrack:
+    """One person of all that were found.
+
+    Args:
+        detections, tracks: of `read_detections`, and of `find_tracks`.
+        person, num_frames: see `read_keypoint_track`.
+        where: what a message begins with.
+        min_confidence: joints that the detector is less sure of count as not found.
+
+    Raises:
+        UsageError: there is no such person.
+        DataError: a joint is in no frame.
+    """
     chosen = tuple(person) or (next(iter(tracks)),)
     for name in chosen:
         if name not in tracks:
-            raise UsageError(f"--person: no '{name}' in {path}; there is {', '.join(list(tracks)[:20])}")
+            raise UsageError(f"--person: no '{name}' in {where}; there is {', '.join(list(tracks)[:20])}")
     count = num_frames or len(detections.frames)
     keypoints = np.full((count, LAYOUTS[detections.layout].num_joints, 2), np.nan)
     confidences = np.zeros(keypoints.shape[:2])
@@ -97,18 +122,21 @@ def read_keypoint_track(
         for frame, seen in tracks[name].items():
             if frame < count:
                 keypoints[frame], confidences[frame] = seen.keypoints, seen.confidences
+    doubtful = confidences < min_confidence
+    keypoints[doubtful], confidences[doubtful] = np.nan, 0
     empty = np.isnan(keypoints[..., 0]).all(axis=1)
     points, confidences = convert_joints(keypoints, confidences, detections.layout)
     missing = int(np.isnan(points[~empty, :, 0]).sum())
     total = sum(_weight(track) for track in tracks.values()) or 1.0
     return KeypointTrack(
-        points=fill_gaps(points, H36M.joint_names, str(path)).astype(np.float32),
+        points=fill_gaps(points, H36M.joint_names, where).astype(np.float32),
         confidences=confidences.astype(np.float32),
         detections=detections,
         people={name: (len(track), _weight(track) / total) for name, track in tracks.items()},
         chosen=chosen,
         empty_frames=int(empty.sum()),
         longest_gap=max((stop - start for start, stop in _runs(empty)), default=0),
+        longest_inner_gap=max((stop - start for start, stop in _runs(empty) if start > 0 and stop < count), default=0),
         missing_joints=missing,
         made=tuple(made_joints(detections.layout)),
     )

@@ -34,6 +34,7 @@ from common.scenes import (
     joint_sides,
     keypoint_box,
 )
+from common.video_frames import ImageSequence, Video, open_images
 
 TEXT, FAINT_TEXT, FLOOR, GRID, SHADOW, BORDER = "#222222", "#777777", "#F7F7F7", "#DCDCDC", "#CFCFCF", "#CCCCCC"
 
@@ -54,7 +55,7 @@ def render(
     downsample: int = 1,
     skip: int = 0,
     bitrate: int = 3000,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
     show_progress: bool = True,
 ) -> None:
     """Draw `scene` as the suffix of `path` asks: .png a contact sheet, .gif and .mp4 animations, .html a page.
@@ -123,7 +124,7 @@ def write_contact_sheet(
     *,
     limit: int = 0,
     skip: int = 0,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
 ) -> None:
     """Write a .png with one column for each of `num_frames` frames, evenly spread over the clip.
 
@@ -149,7 +150,7 @@ def contact_sheet(scene: Scene, num_frames: int = 6) -> np.ndarray:
     return np.asarray(_sheet(scene, num_frames, limit=0, skip=0, video=None))
 
 
-def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: str | os.PathLike | None) -> Image.Image:
+def _sheet(scene: Scene, num_frames: int, limit: int, skip: int, video: Video | None) -> Image.Image:
     if num_frames < 1:
         raise UsageError(f"the contact sheet has {num_frames} frames; expected at least 1")
     clip = choose_frames(scene, limit, downsample=1, skip=skip)
@@ -168,7 +169,7 @@ def write_animation(
     downsample: int = 1,
     skip: int = 0,
     bitrate: int = 3000,
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
     show_progress: bool = True,
 ) -> None:
     """Write a .gif or .mp4 with the panels "Input", "Prediction" and, if there is one, "Ground truth".
@@ -184,7 +185,8 @@ def write_animation(
         downsample: draw every n-th frame.
         skip: leave out the first frames, of the clip and of the video alike, so that they stay in step.
         bitrate: of an .mp4, kbit/s.
-        video: the clip's video, frame for frame, drawn behind the 2D keypoints; where it ends the animation ends.
+        video: the clip's video or the folder of its images, frame for frame, drawn behind the 2D keypoints; where it
+            ends the animation ends.
         show_progress: a progress bar on standard error.
 
     Raises:
@@ -520,31 +522,24 @@ def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) 
 # Frames in, files out
 
 
-def _read_video(path: str | os.PathLike, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _read_video(video: Video, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """(index, (height, width, 3) uint8) for each of the increasing indices, up to the video's end.
 
     Raises:
         DataError: no such file, not a video, or it ends before the first of `frames`.
     """
-    if not Path(path).is_file():
-        raise DataError(f"video {path} not found; give the path of the clip's video file")
+    images = video if isinstance(video, ImageSequence) else open_images(video)
     wanted = list(frames)
-    reader = imageio_ffmpeg.read_frames(str(path))
     found = 0
-    with contextlib.closing(reader):
-        try:
-            width, height = next(reader)["size"]
-            for index in range(wanted[-1] + 1):
-                data = next(reader, None)
-                if data is None:
-                    break
-                if index == wanted[found]:
-                    found += 1
-                    yield index, np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        except (OSError, RuntimeError, ValueError, StopIteration) as error:
-            raise DataError(f"video {path} cannot be read; expected a file that ffmpeg can decode") from error
+    with contextlib.closing(iter(images)) as reader:
+        for index, image in zip(range(wanted[-1] + 1), reader, strict=False):
+            if index == wanted[found]:
+                found += 1
+                yield index, image
     if found == 0:
-        raise DataError(f"video {path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video")
+        raise DataError(
+            f"video {images.path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video"
+        )
 
 
 def _draw_frames(animation: _Animation, frames: list[int], video) -> Iterator[Image.Image]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from common import processes
+from common.aggregation import hypothesis_spread
 from common.arguments import Options, parse_options
 from common.checkpoints import AUTO, BEST, BEST_EMA, LAST, Checkpoint, find_checkpoint, read_checkpoint, refuse_or_note
 from common.clip_text import TextTower, load_text_tower, random_text_tower
@@ -77,15 +78,25 @@ def run_within_memory(options: Options) -> None:
     Raises:
         UsageError, DataError: one line.
     """
-    try:
+    with memory_in_one_line("-b, -num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"):
         run(options)
+
+
+@contextlib.contextmanager
+def memory_in_one_line(options: str) -> Iterator[None]:
+    """What does not fit into memory becomes a line that names the options to make smaller.
+
+    Raises:
+        UsageError: it did not fit.
+    """
+    try:
+        yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
         raise UsageError(
-            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller -b, "
-            "-num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"
+            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller {options}"
         ) from None
 
 
@@ -347,7 +358,7 @@ def check_folder(folder: Path, flag: str) -> bool:
 
 
 @contextlib.contextmanager
-def run_folder(folder: Path) -> Iterator[None]:
+def run_folder(folder: Path, flag: str = "-c") -> Iterator[None]:
     """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
 
     The process that leads does so, and alone needs it.
@@ -358,7 +369,7 @@ def run_folder(folder: Path) -> Iterator[None]:
     if not processes.leads():
         yield
         return
-    new = check_folder(folder, "-c")
+    new = check_folder(folder, flag)
     try:
         yield
     finally:
@@ -617,8 +628,7 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
 
     def answer(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         hypotheses = predict_clip(model, clip, sampling)
-        mean = hypotheses.mean(axis=0)
-        return mean, (((hypotheses - mean) ** 2).sum(axis=-1).mean(axis=0)) ** 0.5
+        return hypotheses.mean(axis=0), hypothesis_spread(hypotheses)
 
     answers = processes.shared_out(answer, clips, lambda clip: clip.num_frames)
     if not processes.leads():

@@ -18,7 +18,6 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +29,7 @@ from common.dataset_description import DatasetDescription  # noqa: E402
 from common.datasets import DATASETS  # noqa: E402
 from common.errors import DataError, OneLineParser, UsageError, exit_code  # noqa: E402
 from common.joint_conversions import LAYOUTS  # noqa: E402
+from common.keypoint_checks import outside  # noqa: E402
 from common.keypoint_tracks import KeypointTrack, read_keypoint_track  # noqa: E402
 from common.npz_files import write_npz  # noqa: E402
 from common.pose_files import layout_metadata, read_pose_file, subject_tree  # noqa: E402
@@ -56,7 +56,8 @@ def prepare_video(options: argparse.Namespace, out: Path) -> None:
     )
     print("\n".join(track.describe()))
     width, height = _image_size(options, track)
-    _note_outside(track, width, height)
+    if note := outside(track.points[track.confidences > 0], width, height):
+        print(f"note: {note}")
     video = Path(options.video or source.stem).name
     _write(
         out,
@@ -75,14 +76,6 @@ def _image_size(options: argparse.Namespace, track: KeypointTrack) -> tuple[int,
     if track.detections.size and not (options.width or options.height):
         return track.detections.size
     raise UsageError("the image's size is not in the file; give --width and --height in pixels")
-
-
-def _note_outside(track: KeypointTrack, width: int, height: int) -> None:
-    """A wrong --width and --height shows in joints outside the image."""
-    seen = track.points[track.confidences > 0]
-    outside = float(np.mean(((seen < 0) | (seen > (width, height))).any(axis=-1)))
-    if outside > 0.2:
-        print(f"note: {outside:.0%} of the joints lie outside {width}x{height} pixels; check --width and --height")
 
 
 def prepare_tree(options: argparse.Namespace, description: DatasetDescription, out: Path) -> None:
