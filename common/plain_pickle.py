@@ -38,6 +38,16 @@ class RefusedError(Exception):
         self.remedy = remedy
 
 
+class NamesCodeError(RefusedError):
+    """The file names a function or class that is none of those known."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"asks for {show(name.replace(' ', '.'))}, expected {EXPECTED}",
+            f"no code from a data file is run: if you trust its source, {REMAKE} with plain data",
+        )
+
+
 def not_plain(found: str) -> RefusedError:
     return RefusedError(f"{found}, expected {EXPECTED}")
 
@@ -113,7 +123,7 @@ class Unfinished:
 
 # What numpy's pickles name; _core is the newer spelling of core. Protocol 2 has no bytes: they are text encoded back to
 # latin1, or bytes() where empty.
-_FUNCTIONS = {
+NUMPY_FUNCTIONS = {
     "numpy ndarray": Function("ndarray"),
     "numpy dtype": Function("dtype"),
     "numpy.core.multiarray _reconstruct": Function("reconstruct"),
@@ -137,12 +147,16 @@ _TUPLE_LENGTHS = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 class PickleReader:
     """Interprets the instructions that pickle protocols 2 to 5 use for plain data; pickletools explains each of them.
 
+    A file of another kind has a subclass, with more `functions` and what their calls give.
+
     Protocol 2 is that of Python 2 and of old numpy, 3 and 4 are those of later ones; 5 is there for hand-made files.
 
     Args:
         stream: the bytes of the pickle, read up to its end.
         instructions_left: gives an item for each instruction that may still be carried out.
     """
+
+    functions = NUMPY_FUNCTIONS
 
     def __init__(self, stream: Bounded, instructions_left: Iterator):
         self._stream = stream
@@ -193,13 +207,17 @@ class PickleReader:
                 case "SETITEMS":
                     self._set_items(self._pop_to_mark())
                 case "GLOBAL":
-                    stack.append(_known_function(argument))
+                    stack.append(self._known_function(argument))
                 case "STACK_GLOBAL":
-                    stack.append(_known_function(" ".join(self._pop(2))))
+                    stack.append(self._known_function(" ".join(self._pop(2))))
                 case "REDUCE":
                     stack.append(self._reduce(*self._pop(2)))
                 case "BUILD":
                     stack.append(self._build(*self._pop(2)))
+                case "NEWOBJ":
+                    stack.append(self._new(*self._pop(2)))
+                case "BINPERSID":
+                    stack.append(self._persistent(*self._pop(1)))
                 case "PROTO":
                     if argument > 5:
                         raise RefusedError(f"is of pickle protocol {argument}, expected 2 to 5")
@@ -209,6 +227,12 @@ class PickleReader:
                     raise not_plain(f"uses the pickle instruction {name}")
         (result,) = stack
         return finished(result)
+
+    def _known_function(self, name: str) -> Function:
+        known = name.replace("numpy._core.", "numpy.core.", 1).replace("builtins ", "__builtin__ ", 1)
+        if known not in self.functions:
+            raise NamesCodeError(name)
+        return self.functions[known]
 
     def _pop(self, count: int) -> list:
         if len(self._stack) < count:
@@ -280,6 +304,14 @@ class PickleReader:
                 raise not_plain(f"sets the state of a value of type {shown_type(target)} in its pickle")
         return target
 
+    def _new(self, kind: object, arguments: object) -> object:
+        """What an object of a class named begins as."""
+        raise not_plain("uses the pickle instruction NEWOBJ")
+
+    def _persistent(self, key: object) -> object:
+        """What lies beside the pickle under the key."""
+        raise not_plain("uses the pickle instruction BINPERSID")
+
     def _array(self, data: object, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
         if isinstance(data, str):  # a Python 2 string, see read_npz
             data = data.encode("latin1")
@@ -300,16 +332,6 @@ class PickleReader:
             return np.empty(shape, dtype, order=order)
         # Not array[:] = data, which would take lists and arrays inside apart. Objects are in row-major order always.
         return np.fromiter(data, dtype, len(data)).reshape(shape).copy(order=order)
-
-
-def _known_function(name: str) -> Function:
-    known = name.replace("numpy._core.", "numpy.core.", 1).replace("builtins ", "__builtin__ ", 1)
-    if known not in _FUNCTIONS:
-        raise RefusedError(
-            f"asks for {show(name.replace(' ', '.'))}, expected {EXPECTED}",
-            f"no code from a data file is run: if you trust its source, {REMAKE} with plain data",
-        )
-    return _FUNCTIONS[known]
 
 
 def _dtype(code: str) -> np.dtype:
@@ -337,12 +359,13 @@ def _check_key(key: object) -> None:
         raise RefusedError(f"has a dict key of type {shown_type(key)}, expected text or an integer of up to 64 bits")
 
 
-def check_tree(root: object, max_values: float = math.inf) -> None:
+def check_tree(root: object, max_values: float = math.inf, leaves: tuple[type, ...] = ()) -> None:
     """Refuse what is not plain data.
 
     Args:
         root: arrays, dicts, lists, tuples, text, numbers and None, inside each other.
         max_values: the most values there may be, one that is shared counted wherever it appears.
+        leaves: other types that are values.
     """
     sizes: dict[int, tuple[int, int]] = {}  # of the containers gone through: number of values, depth
 
@@ -350,7 +373,7 @@ def check_tree(root: object, max_values: float = math.inf) -> None:
         is_array = type(value) is np.ndarray or isinstance(value, np.generic)
         if is_array and value.dtype.kind not in ARRAY_KINDS:
             raise not_plain(f"holds {show(str(value.dtype))} values")
-        if type(value) in _SCALARS or (is_array and not value.dtype.hasobject):
+        if type(value) in (*_SCALARS, *leaves) or (is_array and not value.dtype.hasobject):
             return 1, 0
         if id(value) not in sizes:
             if level >= MAX_DEPTH:  # which is also where a container inside itself ends
