@@ -307,6 +307,10 @@ class Options:
         for name in ("keypoints", "data_dir", "checkpoint", "log", "evaluate", "resume", "clip_weights"):
             if getattr(self, name) == "":
                 raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
+        if Path(self.keypoints).name != self.keypoints or self.keypoints == "..":
+            raise UsageError(
+                f"-k is '{self.keypoints}'; expected the NAME in the files' names, no folder: --data-dir names it"
+            )
         if not all(device.strip().isdecimal() for device in self.gpu.split(",")):
             raise UsageError(f"-gpu is '{self.gpu}'; expected device numbers by commas, such as 0 or 0,1")
         if len(set(self.gpus)) < len(self.gpus):

@@ -1,15 +1,12 @@
 """Checkpoints: plain tensors, numbers and strings, enough to rebuild the network and to go on training.
 
-They are read with weights_only, so that loading one runs no code of the file. The frozen text tower is not in them: a
+They are read as data, so that loading one runs no code of the file. The frozen text tower is not in them: a
 checkpoint names it by its fingerprint.
 """
 
 import math
-import warnings
-import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -17,8 +14,10 @@ from torch import Tensor
 from common.denoiser import DenoiserConfig
 from common.errors import DataError, UsageError
 from common.files import replacing
+from common.plain_pickle import NamesCodeError, RefusedError
 from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
+from common.torch_files import read_torch_file
 
 FORMAT, VERSION = "DSGDiffu checkpoint", 1
 BEST, BEST_EMA, LAST = "best_epoch_1_1.bin", "best_ema_1_1.bin", "last.bin"
@@ -99,12 +98,19 @@ def read_epoch(path: Path) -> int | None:
 
 
 def find_checkpoint(name: str, folder: Path) -> Path:
-    """The file `name` in the run's folder, or by its own path.
+    """The file `name` in the run's folder, or by its own path, which may lead anywhere.
 
     Raises:
-        DataError: there is none; the line lists those that there are.
+        DataError: there is none (the line lists those that there are), or the name leads out of the folder.
     """
-    for path in (folder / name, Path(name)):
+    inside, own = folder / name, Path(name)
+    if inside.is_file() and not own.is_absolute() and not inside.resolve().is_relative_to(folder.resolve()):
+        if own.is_file():
+            return own
+        raise DataError(
+            f"{inside} leads out of the run's folder, to {inside.resolve()}; name that file by its own path"
+        )
+    for path in (inside, own):
         if path.is_file():
             return path
     there = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "none"
@@ -179,52 +185,16 @@ def _tree(skeleton: Skeleton) -> tuple:
 
 def _load(path: Path) -> dict:
     try:
-        with open(path, "rb") as file:
-            is_saved = file.read(2) in (b"PK", b"\x80\x02")  # by torch.save, now and before 1.6
-        damaged = _damaged_member(path)
-        if damaged:
-            raise DataError(f"{path} is damaged ({damaged[:80]} in it is not as its checksum says); copy it again")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd tensors, which are refused below
-            content = _plain_content(path) if is_saved else None
-    except DataError:
-        raise
+        content = read_torch_file(path)
+    except NamesCodeError:
+        raise DataError(f"{path} holds more than tensors, numbers and strings: not read, it could run code") from None
+    except RefusedError as error:
+        raise DataError(f"{path} {error.found}; {error.remedy}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from None
-    except UnpicklingError:
-        raise DataError(f"{path} holds more than tensors, numbers and strings: not read, it could run code") from None
-    except Exception:  # a damaged file can raise anything in the reader, and say anything
-        raise DataError(f"{path} is damaged or no checkpoint; name a file that main*.py wrote") from None
-    if not is_saved:
-        raise DataError(f"{path} is no checkpoint; name a file that main*.py wrote")
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a {type(content).__name__}, no checkpoint; name a file that main*.py wrote")
     return content
-
-
-def _damaged_member(path: Path) -> str | None:
-    """The first part of a zip file that is packed or whose checksum is wrong, as torch.save writes none.
-
-    torch.load looks at neither: it takes what the bytes are, and all the memory that a packed part unpacks to.
-    """
-    if not zipfile.is_zipfile(path):
-        return None  # as old as torch 1.5, or nothing that torch.load will read
-    with zipfile.ZipFile(path) as archive:
-        packed = [part.filename for part in archive.infolist() if part.compress_type != zipfile.ZIP_STORED]
-        return packed[0] if packed else archive.testzip()
-
-
-def _plain_content(path: Path):
-    """Tensors, numbers and strings alone; in a file of the public release, also stand-ins for what it adds to them."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        from common.release_compat import load_release_file
-
-        content = load_release_file(path)
-        if "model_pos" not in content:
-            raise
-        return content
 
 
 def _ours(content: dict, path: Path) -> Checkpoint:

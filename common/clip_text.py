@@ -5,10 +5,7 @@ Dimension letters: A texts, L tokens (77), E width (512). open_clip is imported 
 """
 
 import hashlib
-import io
 import os
-import pickle
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -21,8 +18,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from common.errors import DataError
+from common.plain_pickle import RefusedError
+from common.torch_files import read_torch_file
 
 HUB_MODEL, HUB_TAG = "ViT-B-32-quickgelu", "openai"
+_LONGEST_NAME = 1000
 PATCH = 32
 """Pixels: CLIPs with other image towers (ViT-B/16, RN50) have text towers of the same shape."""
 REMEDY = (
@@ -192,77 +192,24 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
-        folder = _archive_folder(path)
-        if folder is not None:
-            return _read_archive(path, folder)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can raise anything in the readers
+        state = read_torch_file(path)
+    except RefusedError as error:
+        raise DataError(f"{path}: not readable as weights ({error.found}); {REMEDY}") from None
+    except Exception as error:  # a damaged safetensors file can raise anything in its reader
         raise DataError(f"{path}: not readable as weights ({type(error).__name__}); {REMEDY}") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    tensors = state.items() if isinstance(state, dict) else ()
-    return {name: tensor for name, tensor in tensors if isinstance(name, str) and isinstance(tensor, Tensor)}
+    return dict(_named_tensors(state)) if isinstance(state, dict) else {}
 
 
-def _archive_folder(path: Path) -> str | None:
-    """The top folder inside a TorchScript archive, "name/"; None for other files (a state dict has no constants)."""
-    if not zipfile.is_zipfile(path):
-        return None
-    with zipfile.ZipFile(path) as archive:
-        marks = [name for name in archive.namelist() if name.endswith("/constants.pkl")]
-    return marks[0].removesuffix("constants.pkl") if marks else None
-
-
-def _read_archive(path: Path, folder: str) -> dict[str, Tensor]:
-    """A TorchScript archive's tensors. torch.jit.load would run its modules' own code, which may write files."""
-    with zipfile.ZipFile(path) as archive:
-        return dict(_ArchiveReader(archive, folder).load().tensors())
-
-
-class _Record:
-    """Stands in for what an archive names: takes any arguments, does nothing, and keeps a module's attributes."""
-
-    def __init__(self, *_arguments):
-        pass
-
-    def tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                yield prefix + name, value
-            elif isinstance(value, _Record):
-                yield from value.tensors(f"{prefix}{name}.")
-
-
-def _strided(storage: Tensor, offset: int, size: tuple, stride: tuple, *_unused) -> Tensor:
-    return storage.as_strided(size, stride, offset)
-
-
-_KNOWN = {
-    "torch._utils _rebuild_tensor_v2": _strided,
-    "collections OrderedDict": dict,
-    "torch HalfStorage": torch.float16,
-    "torch BFloat16Storage": torch.bfloat16,
-    "torch FloatStorage": torch.float32,
-    "torch DoubleStorage": torch.float64,
-    "torch IntStorage": torch.int32,
-    "torch LongStorage": torch.int64,
-}
-
-
-class _ArchiveReader(pickle.Unpickler):
-    """Knows tensors; every other name in the pickle becomes a `_Record`, so nothing that it names is ever called."""
-
-    def __init__(self, archive: zipfile.ZipFile, folder: str):
-        super().__init__(io.BytesIO(archive.read(f"{folder}data.pkl")))
-        self.archive, self.folder = archive, folder
-
-    def find_class(self, module: str, name: str):
-        return _KNOWN.get(f"{module} {name}", _Record)
-
-    def persistent_load(self, pid: tuple) -> Tensor:
-        """A storage, as a flat tensor."""
-        _, dtype, key, _, _ = pid
-        return torch.frombuffer(bytearray(self.archive.read(f"{self.folder}data/{key}")), dtype=dtype)
+def _named_tensors(value: object, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a state dict, or of a TorchScript module and those in it, by the names of a state dict."""
+    if isinstance(value, Tensor):
+        yield prefix, value
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            if isinstance(name, str) and len(path := f"{prefix}.{name}" if prefix else name) <= _LONGEST_NAME:
+                yield from _named_tensors(below, path)
 
 
 # Hugging Face's name -> OpenAI's, in this order.

@@ -1,7 +1,6 @@
 """The ways a command ends other than well: a user's mistakes, a signal, Ctrl-C; each one line and an exit code."""
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ class _OneLineError(Exception):
     """Its message is one line that any terminal can show, whatever the names in it are that a file made up."""
 
     def __init__(self, message: str):
-        super().__init__(re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", "?", message))
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in message))
 
 
 class UsageError(_OneLineError):

@@ -31,7 +31,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.touch()  # what the folder forbids is said before the work, and by the system
+            # What the folder forbids is said before the work, and by the system; a link there is not followed.
+            part.unlink(missing_ok=True)
+            part.touch(exist_ok=False)
             yield part
             with open(part, "rb") as file:
                 os.fsync(file.fileno())

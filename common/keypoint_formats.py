@@ -252,6 +252,8 @@ def _each(items: object, where: str, keys: tuple[str, ...] = ()) -> list[dict]:
 
 
 def _read_json(path: Path) -> object:
+    if not path.is_file():  # a device or a pipe has no end, or none yet
+        raise DataError(f"{path} is no regular file; give the file that the detector wrote")
     try:
         size = path.stat().st_size
         if size > MAX_JSON_BYTES:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from common.errors import DataError
-from common.mat_v5 import MAX_BYTES, is_mat_v5, read_mat_v5
+from common.mat_v5 import is_mat_v5, most_bytes, read_mat_v5
 from common.octave_text import is_octave_text, read_octave_text
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -92,24 +92,27 @@ def _read_hdf5(path: Path, names: Collection[str]) -> dict[str, Value]:
                 # Other links lead to other places or files: no file of MATLAB's has them.
                 if file.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
                     raise ValueError(f"{name} is a link, expected data")
-                found[name] = _hdf5_value(file[name], name)
+                found[name] = _hdf5_value(file[name], name, most_bytes(path.stat().st_size))
     return found
 
 
-def _hdf5_value(node: object, name: str, in_cell: bool = False) -> Value:
-    """A dataset: dimensions are reversed, cells are references, what is empty says so and holds its sizes instead."""
+def _hdf5_value(node: object, name: str, most: int, in_cell: bool = False) -> Value:
+    """A dataset: dimensions are reversed, cells are references, what is empty says so and holds its sizes instead.
+
+    It may claim numbers that the file does not have; as float64 they take at most so many bytes.
+    """
     if not isinstance(node, h5py.Dataset):
         raise _odd(name, in_cell)
     if node.is_virtual or node.external:
         raise ValueError(f"{name} lies in another file, expected it in this one")
-    if node.size is None or node.size * node.dtype.itemsize > MAX_BYTES:
-        raise ValueError(f"{name} claims more than {MAX_BYTES >> 20} MB or nothing, expected poses or errors")
+    if node.size is None or node.size * max(node.dtype.itemsize, 8) > most:
+        raise ValueError(f"{name} claims more than {most >> 20} MB or nothing, expected poses or errors")
     is_cell = h5py.check_ref_dtype(node.dtype) is h5py.Reference
     matlab_class = node.attrs.get("MATLAB_class", b"")
     if node.attrs.get("MATLAB_empty", 0):
         return [] if matlab_class == b"cell" else "" if matlab_class == b"char" else np.zeros((0, 0))
     if is_cell and not in_cell:
-        return _hdf5_cells(node, name)
+        return _hdf5_cells(node, name, most)
     if node.dtype.kind not in "fiub":
         raise _odd(name, in_cell)
     if matlab_class == b"char":
@@ -117,16 +120,16 @@ def _hdf5_value(node: object, name: str, in_cell: bool = False) -> Value:
     return np.atleast_2d(node[()].astype(np.float64).T)
 
 
-def _hdf5_cells(node: h5py.Dataset, name: str) -> list[Value]:
+def _hdf5_cells(node: h5py.Dataset, name: str, most: int) -> list[Value]:
     if node.size > _MOST_CELLS:
         raise ValueError(f"{name} has {node.size} cells, expected a few")
-    cells, bytes_left = [], MAX_BYTES  # a small file can refer to one array many times
+    cells, bytes_left = [], most  # a small file can refer to one array many times
     for reference in node[()].ravel():  # reversed dimensions row by row: MATLAB's column by column
         cell = node.file[reference]
         bytes_left -= getattr(cell, "size", 0) * 8 + 8
         if bytes_left < 0:
-            raise ValueError(f"{name} has cells of more than {MAX_BYTES >> 20} MB together, expected errors")
-        cells.append(_hdf5_value(cell, name, in_cell=True))
+            raise ValueError(f"{name} has cells of more than {most >> 20} MB together, expected errors")
+        cells.append(_hdf5_value(cell, name, most, in_cell=True))
     return cells
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-MAX_BYTES = 1 << 30
-"""The most that a compressed variable may unpack to."""
+_MAX_BYTES = 1 << 30
+_FREE_BYTES = 64 << 20
+_MAX_RATIO = 30  # to the size on disk, where past _FREE_BYTES (poses pack 1 : 1.2)
 
 _HEADER = 128
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -23,6 +24,11 @@ _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15
 _TEXTS = {1: "latin1", 2: "latin1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _CELL, _CHAR, _FIRST_NUMERIC, _LAST_NUMERIC = 1, 4, 6, 15  # classes
 _COMPLEX = 0x0800  # a flag
+
+
+def most_bytes(size_on_disk: int) -> int:
+    """That a variable of such a file may take when it is unpacked."""
+    return min(_MAX_BYTES, max(_FREE_BYTES, _MAX_RATIO * size_on_disk))
 
 
 def is_mat_v5(head: bytes) -> bool:
@@ -43,7 +49,7 @@ def read_mat_v5(path: Path, names: Collection[str]) -> dict[str, np.ndarray | li
     found = {}
     for kind, content in _elements(data[_HEADER:], order):
         if kind == _COMPRESSED:
-            ((kind, content),) = _elements(_unpack(content), order)
+            ((kind, content),) = _elements(_unpack(content, most_bytes(len(data))), order)
         if kind != _MATRIX:
             raise ValueError(f"an element of type {kind} where a variable was expected")
         variable = _Variable(content, order)
@@ -72,14 +78,14 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         at = end
 
 
-def _unpack(content: memoryview) -> memoryview:
+def _unpack(content: memoryview, most: int) -> memoryview:
     unpacker = zlib.decompressobj()
     try:
-        data = unpacker.decompress(content, MAX_BYTES)
+        data = unpacker.decompress(content, most)
     except zlib.error as error:
         raise ValueError(f"the data cannot be unpacked ({error})") from None
     if unpacker.unconsumed_tail:
-        raise ValueError(f"a variable is larger than {MAX_BYTES >> 20} MB")
+        raise ValueError(f"a variable unpacks to more than {most >> 20} MB, too much for a file of its size")
     if not unpacker.eof:
         raise ValueError("the file ends in the middle")
     return memoryview(data)

@@ -193,44 +193,6 @@ def load_release_state(state: dict[str, Tensor], denoiser: ReleaseDenoiser, prom
     prompts.load_state_dict(for_prompts)
 
 
-class _Inert:
-    """Stands in for what a release checkpoint pickles beside its tensors (a numpy RandomState): keeps nothing."""
-
-    def __init__(self, *_args):
-        pass
-
-    def __setstate__(self, _state):
-        pass
-
-
-def _inert_globals() -> list[tuple[type, str]]:
-    """For torch.load(weights_only=True): the names in a pickled RandomState, none of which is ever called."""
-    names = (
-        "numpy.random._pickle.__randomstate_ctor",
-        "numpy.random._pickle.__bit_generator_ctor",
-        "numpy.random._mt19937.MT19937",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "numpy.ndarray",
-        "numpy.dtype",
-        "_codecs.encode",
-    )
-    return [(type(f"_Inert{number}", (_Inert,), {}), name) for number, name in enumerate(names)]
-
-
-def load_release_file(path: Path) -> dict:
-    """The content of a release checkpoint; runs no code of the file.
-
-    Raises:
-        UnpicklingError: it holds more than tensors, plain values and a numpy RandomState.
-    """
-    with torch.serialization.safe_globals(_inert_globals()):
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return content if isinstance(content, dict) else {}
-
-
 def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Checkpoint:
     """A checkpoint that the public release wrote; the shape of its network is read off its tensors.
 

@@ -156,9 +156,10 @@ def test_damaged_files_are_one_line(tmp_path, save):
 
 
 def test_a_v5_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.mat_v5.MAX_BYTES", 1000)
+    monkeypatch.setattr("common.mat_v5._FREE_BYTES", 1000)
+    monkeypatch.setattr("common.mat_v5._MAX_RATIO", 2)
     save_v5(tmp_path / "x.mat", x=np.zeros((1000, 1)))
-    with pytest.raises(DataError, match="larger than"):
+    with pytest.raises(DataError, match="unpacks to more than"):
         read_mat(tmp_path / "x.mat", ["x"])
 
 
@@ -175,7 +176,8 @@ def test_big_endian_v5(tmp_path):
 
 
 def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.mat_files.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("common.mat_v5._FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("common.mat_v5._MAX_RATIO", 0)
     other, path = tmp_path / "other.h5", tmp_path / "x.mat"
     with h5py.File(other, "w") as file:
         file["x"] = np.ones(3)

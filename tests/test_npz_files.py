@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import npz_files
+from common import npz_files, plain_pickle
 from common.errors import DataError
 from common.npz_files import read_npz, write_npz
 
@@ -579,8 +579,8 @@ def test_doubling_is_refused(tmp_path, body, named):
 
 
 def test_nesting_stops_at_the_limit(tmp_path):
-    assert read_npz(write_pickle(tmp_path / "a.npz", nested(npz_files.MAX_DEPTH - 1)))["data"] != []
-    assert "deeper than 100" in refusal(write_pickle(tmp_path / "a.npz", nested(npz_files.MAX_DEPTH)))
+    assert read_npz(write_pickle(tmp_path / "a.npz", nested(plain_pickle.MAX_DEPTH - 1)))["data"] != []
+    assert "deeper than 100" in refusal(write_pickle(tmp_path / "a.npz", nested(plain_pickle.MAX_DEPTH)))
 
 
 def test_nesting_counts_what_is_shared(tmp_path):
@@ -595,12 +595,12 @@ def test_instructions_are_counted_over_all_members(tmp_path, monkeypatch):
     write_npz(path, **{f"m{index}": [*range(50), None] for index in range(4)})
     assert len(read_npz(path)) == 4
     more = "more pickle instructions than a file of its size may"
-    monkeypatch.setattr(npz_files, "MAX_INSTRUCTIONS", 200)
+    monkeypatch.setattr(plain_pickle, "MAX_INSTRUCTIONS", 200)
     assert len(read_npz(path, ["m3"])) == 1
     assert more in refusal(path)
     monkeypatch.undo()
-    monkeypatch.setattr(npz_files, "FREE_INSTRUCTIONS", 200)
-    assert path.stat().st_size // npz_files.BYTES_PER_INSTRUCTION < 200
+    monkeypatch.setattr(plain_pickle, "FREE_INSTRUCTIONS", 200)
+    assert path.stat().st_size // plain_pickle.BYTES_PER_INSTRUCTION < 200
     assert len(read_npz(path, ["m3"])) == 1
     assert more in refusal(path)
     with open(path, "r+b") as stream:  # what is before a zip is of no concern to it
@@ -791,7 +791,7 @@ def assert_plain_or_refused(path: Path) -> None:
     except DataError as error:
         assert_one_line(str(error), path)
     else:
-        npz_files._check_tree(list(found.values()))
+        plain_pickle.check_tree(list(found.values()))
 
 
 def edited(content: bytes, edits: list[tuple[int, bytes]]) -> bytes:

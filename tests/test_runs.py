@@ -415,8 +415,8 @@ def test_a_checkpoint_with_an_odd_part_is_refused(run, capsys, part, value):
         (lambda weight: weight.double().fill_(1e300), "no finite numbers"),
         (lambda weight: weight.int(), "no plain tensor of real numbers"),
         (lambda weight: weight.to(torch.complex64), "no plain tensor of real numbers"),
-        (lambda weight: weight.to_sparse(), "no plain tensor of real numbers"),
-        (lambda weight: torch.zeros(1).expand(10**6, 10**6), "no plain tensor of real numbers"),
+        (lambda weight: weight.to_sparse(), "holds more than tensors"),
+        (lambda weight: torch.zeros(1).expand(10**6, 10**6), "a tensor of 1000000000000 numbers has 1"),
         (lambda weight: [1.0, 2.0], "no tensor with a name"),
     ],
     ids=["NaN", "beyond float32", "int", "complex", "sparse", "one number for many", "list"],
@@ -426,7 +426,7 @@ def test_odd_weights_are_refused(run, capsys, make, named):
     weights = content["weights"]
     weights["denoiser.head.1.weight"] = make(weights["denoiser.head.1.weight"])
     torch.save(content, run.folder / "odd.bin")
-    fails(capsys, 1, f"odd.bin: .*{named}", lambda: run("--evaluate", "odd.bin"))
+    fails(capsys, 1, f"odd.bin:? .*{named}", lambda: run("--evaluate", "odd.bin"))
 
 
 def test_a_weight_without_a_name_is_refused(run, capsys):
@@ -444,7 +444,7 @@ def test_a_checkpoint_with_other_bytes_in_its_middle_is_refused(run, capsys):
     content[place : place + 64] = bytes(64)
     (run.folder / "zeros.bin").write_bytes(content)
     torch.load(run.folder / "zeros.bin", weights_only=True)  # which sees nothing wrong
-    fails(capsys, 1, "zeros.bin is damaged .*checksum says.; copy it again", lambda: run("--evaluate", "zeros.bin"))
+    fails(capsys, 1, "zeros.bin is damaged .*checksum says[)]; copy it again", lambda: run("--evaluate", "zeros.bin"))
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(run.folder / "packed.bin", "w", zipfile.ZIP_DEFLATED) as other:
         for part in whole.namelist():
             other.writestr(part, whole.read(part))
