@@ -231,12 +231,14 @@ def training_network(model: nn.Module) -> nn.Module:
     if count() == 1:
         return model
     device = next(model.parameters()).device
-    return DistributedDataParallel(
-        model,
-        device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.6 knows broadcast_buffers by this name alone
+        return DistributedDataParallel(
+            model,
+            device_ids=[device] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+        )
 
 
 def exchanging(network: nn.Module, exchange: bool):

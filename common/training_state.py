@@ -211,7 +211,7 @@ class TrainingState:
                 raise ValueError("num_steps is no number of steps")
             if type(saved["skipped_in_row"]) is not int or not 0 <= saved["skipped_in_row"] <= self.num_steps:
                 raise ValueError("skipped_in_row is no number of steps")
-            self.best = {name: Best(*best) for name, best in saved["best"].items()}
+            self.best = {name: Best(error, epoch) for name, (error, epoch) in saved["best"].items()}
             for name, best in self.best.items():
                 if not isinstance(best.error, float) or not best.error >= 0 or type(best.epoch) is not int:
                     raise ValueError(f"the error of {name} is none in mm")
