@@ -26,6 +26,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
 
 from common.errors import DataError, UsageError, exit_code, to_stderr
 from common.signals import SIGNALS, StopNow
@@ -415,7 +416,12 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
 
     Returns:
         The exit code: that of the first that failed, 0 if all went well.
+
+    Raises:
+        UsageError: on Windows.
     """
+    if sys.platform == "win32":
+        raise UsageError(f"{num_processes} processes need Linux or macOS, for their signals; run one process here")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the processes inherit it, until they can answer
     started = start_processes(_work, (num_processes, store.port, work, arguments), num_processes, join=False)
@@ -472,4 +478,5 @@ def _work(number: int, num_processes: int, port: int, work: Callable[..., int], 
     }  # fmt: skip
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and outlives one that ends in a hurry
     sys.exit(work(*arguments))
