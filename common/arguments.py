@@ -578,6 +578,9 @@ class PredictOptions:
     render: str | None = _option(
         None, "--render", group="output", choices=("mp4", "gif"), help="a film too, beside the contact sheet"
     )
+    page: bool = _option(
+        False, "--page", group="output", action="store_true", help="a page to turn, play and look at (.html) too"
+    )
     viz_skip: int = _as_in("viz_skip")
     viz_limit: int = _as_in("viz_limit")
     viz_downsample: int = _as_in("viz_downsample")
@@ -632,7 +635,7 @@ class PredictOptions:
         idle = [
             self.flag(name) for name in ("viz_skip", "viz_limit", "viz_downsample", "viz_size") if name in self.given
         ]
-        if idle and self.render is None:
+        if idle and self.render is None and not (self.page and idle != ["--viz-size"]):
             raise UsageError(
                 f"{', '.join(idle)} would do nothing here: --render is not given; leave out what is not meant"
             )

@@ -292,7 +292,7 @@ def draw_person(
     lifted: Lifted,
     named: Callable[[str], Path],
 ) -> None:
-    """The contact sheet, and the film if it is asked for."""
+    """The contact sheet, and the page and the film if they are asked for."""
     size = shot.camera.width, shot.camera.height
     known = shot.camera if isinstance(shot.camera, Camera) else None
     clip = Clip(
@@ -306,20 +306,16 @@ def draw_person(
         fps=shot.fps,
     )
     scene = clip_scene(clip, lifted.hypotheses, model.skeleton, lifted.poses_3d)
+    scene = replace(scene, frame_numbers=person.first + np.arange(scene.num_frames))
     if known is None:
         scene = replace(scene, azimuth=FROM_THE_FRONT)
     video = shot.images and replace(shot.images, first_frame=person.first)
     render(named(".png"), scene, video=video)
     print(f"wrote    {named('.png')}")
+    part = {"limit": max(options.viz_limit, 0), "downsample": options.viz_downsample, "skip": options.viz_skip}
+    if options.page:
+        render(named(".html"), scene, **part)
+        print(f"wrote    {named('.html')}")
     if options.render:
-        film = named(f".{options.render}")
-        render(
-            film,
-            scene,
-            size=options.viz_size,
-            limit=max(options.viz_limit, 0),
-            downsample=options.viz_downsample,
-            skip=options.viz_skip,
-            video=video,
-        )
-        print(f"wrote    {film}")
+        render(named(f".{options.render}"), scene, size=options.viz_size, video=video, **part)
+        print(f"wrote    {named(f'.{options.render}')}")

@@ -289,7 +289,9 @@ def test_noisy_detections_of_real_motion(predicted):
 def test_the_table_the_bvh_and_the_pictures(tmp_path, predicted):
     pybvh = pytest.importorskip("pybvh", reason="pip install -r requirements-predict.txt")
     small = ["--viz-size", "2", "--viz-limit", "6", "--viz-downsample", "2"]
-    printed, people = predicted(alphapose(tmp_path), *SIZE, "--fps", "50", "--csv", "--bvh", "--render", "gif", *small)
+    printed, people = predicted(
+        alphapose(tmp_path), *SIZE, "--fps", "50", "--csv", "--bvh", "--page", "--render", "gif", *small
+    )
     found, out = people["person_1"], tmp_path / "out"
     rows = list(csv.DictReader((out / "person_1.csv").read_text().splitlines()))
     assert [int(row["frame"]) for row in rows] == list(range(12))
@@ -303,7 +305,8 @@ def test_the_table_the_bvh_and_the_pictures(tmp_path, predicted):
     with Image.open(out / "person_1.png") as sheet, Image.open(out / "person_1.gif") as film:
         assert sheet.width > 500
         assert film.n_frames == 3
-    assert printed.count("wrote") == 5
+    assert printed.count("wrote") == 6
+    assert "plotly" in (out / "person_1.html").read_text()
 
 
 def test_the_video_is_behind_the_person_who_comes_later(tmp_path, predicted):
