@@ -87,7 +87,10 @@ def _read(path: Path) -> Result:
         if not (isinstance(data["options"], dict) and result.settings):
             raise ValueError("it says no options or no settings")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is no result of an evaluation ({error}); name a results_*.json") from None
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(
+            f"{path} is no result of an evaluation as this version writes it ({lacks}); evaluate again, or name another"
+        ) from None
     return result
 
 
