@@ -278,7 +278,7 @@ def _take_part(work: Callable[[], int | None], advice: str) -> int | None:
         if not any(words in str(error) for words in LOST_WORDS):
             alarm.ring()
             raise
-        alarm.lost(str(error).splitlines()[0])
+        alarm.lost(in_short(error))
         code = LOST
     except BaseException:
         alarm.ring()
@@ -316,11 +316,16 @@ def _meet(place: Seat) -> dist.Store:
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise DataError(
             f"process {place.rank} of {place.count} did not meet the others at {place.address}:{place.port} "
-            f"({str(error).splitlines()[0]}); start all of them, and check that every machine reaches that address "
+            f"({in_short(error)}); start all of them, and check that every machine reaches that address "
             "(GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network device to use)"
         ) from None
     alarms.set_timeout(timedelta(seconds=SILENCE))
     return dist.PrefixStore(f"alarm {os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}", alarms)
+
+
+def in_short(error: Exception) -> str:
+    """The first sentence of what PyTorch says, without the place in its code."""
+    return re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).split(". ")[0].rstrip(".")
 
 
 class Alarm:
@@ -391,7 +396,7 @@ class Alarm:
                     break
                 silent = self._gone_silent()
             except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+                reason = in_short(error)
                 break
             if silent is not None:
                 self.tell(
@@ -415,7 +420,12 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
 
     Returns:
         The exit code: that of the first that failed, 0 if all went well.
+
+    Raises:
+        UsageError: on Windows.
     """
+    if sys.platform == "win32":
+        raise UsageError(f"{num_processes} processes need Linux or macOS, for their signals; run one process here")
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the processes inherit it, until they can answer
     started = start_processes(_work, (num_processes, store.port, work, arguments), num_processes, join=False)

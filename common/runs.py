@@ -106,8 +106,6 @@ def run(options: Options) -> None:
     Raises:
         UsageError, DataError: one line.
     """
-    if options.trains:
-        check_shares(options)
     description = DATASETS[options.dataset]
     # One process reads it: the others may be on machines that do not have the file.
     path = processes.from_leader(lambda: checkpoint_path(options))
@@ -118,6 +116,8 @@ def run(options: Options) -> None:
         )
         options = options_with(checkpoint, options, path)
         description = DATASETS[options.dataset]
+    if options.trains:
+        check_shares(options)
     if options.render:
         check_drawing(options)
     with run_folder(options.folder):

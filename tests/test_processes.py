@@ -19,7 +19,7 @@ from common import processes
 from common.arguments import Options
 from common.errors import UsageError
 from common.processes import Seat, first_host, launch, owners, share
-from common.runs import gpu_of, num_processes
+from common.runs import check_shares, gpu_of, num_processes
 from tests.conftest import ROOT, Files
 from tests.ending_work import come_to_an_end
 from tests.shared_work import evaluate_and_train
@@ -109,6 +109,19 @@ def test_each_device_has_a_process(monkeypatch):
     ):
         with pytest.raises(UsageError, match=message):
             gpu_of(asked, seat, 1)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 5)
+    check_shares(options(batch_size=1215))
+    with pytest.raises(UsageError, match=r"5 processes for a batch of 4 windows \(-b 1024 // -s 243\): give -b 1215"):
+        check_shares(options())
+    with pytest.raises(UsageError, match="--compat-release trains in one process"):
+        check_shares(options(batch_size=1215, compat_release=True))
+    with pytest.raises(UsageError, match="--accumulate is 5; a batch has 4 windows"):
+        options(accumulate=5).check()
+    with pytest.raises(UsageError, match="-gpu is '1,1'; a device is named twice"):
+        options(gpu="1,1").check()
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +232,7 @@ def test_a_process_that_dies_on_one_machine_ends_the_run_on_the_other(starter, w
     said = [process.communicate(timeout=120)[1] for process in running]
     assert all(process.returncode for process in running)
     other = 1 - int(whose)
-    line = rf"error: process {other} of 2 lost another one \(.+\); the run has ended: advice"
+    line = rf"error: process {other} of 2 lost another one \([^/]+\); the run has ended: advice"
     assert len(re.findall(line, said[other])) == 1
     assert "Traceback" not in said[other].split("torch/distributed/")[0]  # what torchrun's agent says comes after
 
