@@ -279,7 +279,7 @@ def _take_part(work: Callable[[], int | None], advice: str) -> int | None:
         if not any(words in str(error) for words in LOST_WORDS):
             alarm.ring()
             raise
-        alarm.lost(str(error).splitlines()[0])
+        alarm.lost(in_short(error))
         code = LOST
     except BaseException:
         alarm.ring()
@@ -317,11 +317,16 @@ def _meet(place: Seat) -> dist.Store:
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise DataError(
             f"process {place.rank} of {place.count} did not meet the others at {place.address}:{place.port} "
-            f"({str(error).splitlines()[0]}); start all of them, and check that every machine reaches that address "
+            f"({in_short(error)}); start all of them, and check that every machine reaches that address "
             "(GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network device to use)"
         ) from None
     alarms.set_timeout(timedelta(seconds=SILENCE))
     return dist.PrefixStore(f"alarm {os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}", alarms)
+
+
+def in_short(error: Exception) -> str:
+    """The first sentence of what PyTorch says, without the place in its code."""
+    return re.sub(r"^\[\S+:\d+\] ", "", str(error).splitlines()[0]).split(". ")[0].rstrip(".")
 
 
 class Alarm:
@@ -392,7 +397,7 @@ class Alarm:
                     break
                 silent = self._gone_silent()
             except RuntimeError as error:
-                reason = str(error).splitlines()[0]
+                reason = in_short(error)
                 break
             if silent is not None:
                 self.tell(
