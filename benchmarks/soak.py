@@ -132,7 +132,7 @@ def judge(seconds: list[float], values: list[float], share: float = 0.0, absolut
     every = max(1, -(-judged.sum() // MOST_READINGS))
     x, y = x[judged][::every], y[judged][::every]
     slope, median = float(theilslopes(y, x).slope), float(np.median(y))
-    return Judgement(median, slope * (x[-1] - x[0]), slope * 3600, max(share * median, absolute))
+    return Judgement(median, slope * float(x[-1] - x[0]), slope * 3600, max(share * median, absolute))
 
 
 def soak(minutes: float, every: float, folder: Path) -> dict[str, Readings]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from common.aggregation import DEPLOYED
 from common.datasets import DATASETS
@@ -271,7 +272,7 @@ class Options:
         Raises:
             TypeError: a stored value is not of its option's type.
         """
-        kinds = {int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None))}
+        kinds: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None))}
         selection = {"no_eval", "val_subjects"}  # one of them, given, stands for both
         kept = self.given | {*_OF_CALL, "render", *_DRAWING} | (selection if selection & self.given else set())
         values = {}

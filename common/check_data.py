@@ -88,8 +88,8 @@ def _known_files(folder: Path) -> Iterator[tuple[Path, FileReport, Callable[[Pat
             if path_3d.exists():
                 yield path_3d, FileReport(path_3d.name, "3D poses", name), partial(_check_3d, description, worlds)
             for path in paths_2d:
-                check = partial(_check_2d, description, worlds, path_3d)
-                yield path, FileReport(path.name, "2D poses", name), check
+                check_2d = partial(_check_2d, description, worlds, path_3d)
+                yield path, FileReport(path.name, "2D poses", name), check_2d
         elif description.read is read_custom:
             for path in paths_2d:
                 yield path, FileReport(path.name, "2D poses", name), partial(_check_custom, description)
@@ -215,7 +215,8 @@ def _check_custom(description: DatasetDescription, path: Path, report: FileRepor
 def _pairs_3dhp(files: dict[str, FileReport]) -> dict[str, tuple[FileReport | None, FileReport | None]]:
     """What -k is -> the training and the test file, of which one may be absent."""
     names = dict.fromkeys(_keypoints_3dhp(file) for file in files.values() if file.dataset == DATASET_NAME)
-    return {keypoints: tuple(map(files.get, file_names(keypoints))) for keypoints in names}
+    pairs = {keypoints: file_names(keypoints) for keypoints in names}
+    return {keypoints: (files.get(train), files.get(test)) for keypoints, (train, test) in pairs.items()}
 
 
 def _keypoints_3dhp(file: FileReport) -> str:

@@ -13,6 +13,7 @@ not say, and finds 2D of another source in either.
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -151,7 +152,7 @@ def _judge_annotation(report: FileReport, scales: dict[str, float]) -> None:
             )
 
 
-def _sequences(path: Path, report: FileReport) -> Iterable[tuple[str, object]]:
+def _sequences(path: Path, report: FileReport) -> Iterable[tuple[str, Any]]:
     report.annotation, report.annotation_source = UNKNOWN, "the file does not say"
     data, annotation = read_sequences(path)
     if annotation:

@@ -7,6 +7,7 @@ checkpoint names it by its fingerprint.
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -274,7 +275,7 @@ def _built(kind: type, values: dict):
     Raises:
         TypeError: one is not, or is missing or unknown.
     """
-    plain = {
+    plain: dict[Any, Any] = {
         bool: bool, int: int, float: (float, int), str: str, dict: dict,
         str | None: (str, type(None)), float | None: (float, int, type(None)), dict | None: (dict, type(None)),
         dict[str, Tensor]: dict,

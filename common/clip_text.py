@@ -66,6 +66,7 @@ class TextTower(nn.Module):
         self.transformer = Transformer(config.width, config.layers, config.heads, act_layer=QuickGELU)
         self.ln_final = nn.LayerNorm(config.width)
         causal = torch.full((config.context_length, config.context_length), float("-inf")).triu(1)
+        self.causal_mask: Tensor
         self.register_buffer("causal_mask", causal, persistent=False)
         self.requires_grad_(False)
 
@@ -101,7 +102,8 @@ class TextTower(nn.Module):
             own = own.transpose(0, 1)
             layers.append(own)
             seen = own if start is None else torch.cat([start.layers[:, number], own], dim=3)
-            y = F.scaled_dot_product_attention(query[0], *seen.unbind(1), attn_mask=self.causal_mask[P:L, :L])
+            key, value = seen.unbind(1)
+            y = F.scaled_dot_product_attention(query[0], key, value, attn_mask=self.causal_mask[P:L, :L])
             x = x + block.attn.out_proj(rearrange(y, "a n l d -> a l (n d)"))
             x = x + block.mlp(block.ln_2(x))
         return self.ln_final(x), layers

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Clip:
     """True: `action` names a sequence (or nothing) and is never told. Tables have a row for each sequence, in which
     every frame counts once; for other clips a row for each action, in which every window's frames count."""
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What has one entry a frame, by field name."""
+    def arrays(self) -> dict[str, Any]:
+        """What has one entry a frame, by field name: arrays."""
         names = ("poses_2d", "poses_3d", "root", "confidences", "valid", "activity", "truth_mm")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -119,7 +120,7 @@ def pck_svg(thresholds: Sequence[float], curves: Sequence[PckCurve]) -> bytes:
 def _draw_pck(axes: Axes, thresholds: Sequence[float], curves: Sequence[PckCurve]) -> None:
     axes.axvspan(0, AUC_THRESHOLDS[-1], color="#f2f2f2", zorder=0)
     axes.axvline(PCK_THRESHOLD, color="#666666", linewidth=1)
-    top = {"color": "#666666", "textcoords": "offset points", "xytext": (5, 0)}
+    top: dict[str, Any] = {"color": "#666666", "textcoords": "offset points", "xytext": (5, 0)}
     axes.annotate("AUC: the mean over this range", (0, 102), **top)
     axes.annotate(f"PCK: at {PCK_THRESHOLD:g} mm", (PCK_THRESHOLD, 102), **top)
     for number, curve in enumerate(curves):

@@ -5,6 +5,7 @@ data_2d_custom_<keypoints>.npz: positions_2d -> video -> action -> a list of (N,
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_custom(
     return {}, clips
 
 
-def _views(views: object, where: str) -> list:
+def _views(views: Any, where: str) -> list:
     if not is_list(views) or len(views) == 0:
         found = "an empty list" if is_list(views) else f"a single {type(views).__name__}"
         raise DataError(f"{where} is {found}; expected a list of (N, J, 2) pixels")

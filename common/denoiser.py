@@ -8,7 +8,7 @@ FinePOSE's (Xu et al. 2024); DSGDiffu puts graph attention over the skeleton in 
 
 import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from einops import rearrange, repeat
@@ -93,17 +93,19 @@ class Denoiser(nn.Module):
         self.spatial_norm = nn.LayerNorm(D, eps=1e-6)
         self.temporal_norm = nn.LayerNorm(D, eps=1e-6)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Sequential(nn.LayerNorm(D), nn.Linear(D, 3))
+        last = nn.Linear(D, 3)
+        self.head = nn.Sequential(nn.LayerNorm(D), last)
         # The first answer is 0, the root (as in DiT, Peebles & Xie 2023). From a random answer the first steps push the
         # text encoder, which all joints share, until it drowns them out: training then stands still for long.
-        nn.init.zeros_(self.head[1].weight)
-        nn.init.zeros_(self.head[1].bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     @property
     def blocks(self) -> list[Block]:
         """In the order in which they run."""
-        pairs = zip(self.spatial_blocks, self.temporal_blocks[1:], strict=True)
-        return [self.temporal_blocks[0], *itertools.chain.from_iterable(pairs)]
+        spatial, temporal = cast(list[Block], self.spatial_blocks), cast(list[Block], self.temporal_blocks)
+        pairs = zip(spatial, temporal[1:], strict=True)
+        return [temporal[0], *itertools.chain.from_iterable(pairs)]
 
     def forward(self, x_2d: Tensor, x_t: Tensor, t: Tensor, prompts: Prompts) -> Tensor:
         """Predict x_start.

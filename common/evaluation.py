@@ -327,12 +327,12 @@ def evaluate_clip(model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCa
             pieces.append({setting: _in_order(poses, first) for setting, poses in answers[1].items()})
         bar.update(min(frames.size, bar.total - bar.n))
     settings = pieces[0] if pieces else {}
-    poses = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in settings}
+    whole = {setting: np.concatenate([piece[setting] for piece in pieces], axis=1) for setting in settings}
     shown = {frame: pose for spread, _ in batches for frame, pose in spread.items()}
     if batches:
         _, worst = max(batches, key=lambda batch: batch[1][0])
         shown[worst[1]] = worst[2]
-    return ClipResult(clip, table, poses, dict(sorted(shown.items())))
+    return ClipResult(clip, table, whole, dict(sorted(shown.items())))
 
 
 def _tables(results: Sequence[ClipResult], by_subject: bool) -> dict[tuple[str, str], ErrorTable]:
@@ -352,7 +352,7 @@ def _shown(
         return hypotheses[window, :, position].cpu().numpy()
 
     errors = joint_errors(hypotheses.mean(dim=1), target).mean(dim=-1).cpu().numpy()  # (B, F)
-    worst = np.unravel_index(np.where(counted, errors, -1).argmax(), errors.shape)
+    worst = tuple(map(int, np.unravel_index(np.where(counted, errors, -1).argmax(), errors.shape)))
     places = np.argwhere(counted & np.isin(frames, wanted))
     return (
         {int(frames[window, position]): at(window, position) for window, position in places},

@@ -7,6 +7,7 @@ The format is VideoPose3D's (Pavllo et al. 2019).
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +50,9 @@ def read_h36m_format(
     cameras = load_cameras(description.camera_file)
 
     clips = {}
-    train = [] if train is None else choose_subjects(tree_3d, train, path_3d)
-    test = choose_subjects(tree_3d, test, path_3d)
-    for subject in dict.fromkeys([*train, *test]):
+    for_training = [] if train is None else choose_subjects(tree_3d, train, path_3d)
+    for_test = choose_subjects(tree_3d, test, path_3d)
+    for subject in dict.fromkeys([*for_training, *for_test]):
         if subject not in tree_2d:
             raise DataError(f"{path_2d} has no subject '{subject}', which {path_3d.name} has; use files of one source")
         actions_3d, actions_2d = tree_3d[subject], tree_2d[subject]
@@ -68,7 +69,7 @@ def read_h36m_format(
                 view_clip(description, subject, action, camera, world, of_camera, its_trust, path_2d)
                 for camera, of_camera, its_trust in zip(views, pixels, trust, strict=True)
             ]
-    return {subject: clips[subject] for subject in train}, {subject: clips[subject] for subject in test}
+    return {subject: clips[subject] for subject in for_training}, {subject: clips[subject] for subject in for_test}
 
 
 def subject_cameras(cameras: dict[str, list[Camera]], subject: str, path: Path) -> list[Camera]:
@@ -99,7 +100,7 @@ def check_world(description: DatasetDescription, world: object, where: str) -> n
     return world
 
 
-def check_views(pixels: object, num_views: int, where: str) -> list:
+def check_views(pixels: Any, num_views: int, where: str) -> list:
     """One action's 2D, a list over cameras."""
     if not is_list(pixels) or len(pixels) != num_views:
         found = f"{len(pixels)} cameras" if is_list(pixels) else f"a single {type(pixels).__name__}"

@@ -20,9 +20,10 @@ import json
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -118,7 +119,7 @@ class _Found:
     """A file's content; `entries` are (label of the frame, its people), and a label is a number or an image's name."""
 
     tool: str
-    entries: list[tuple[int | str, list[Person]]]
+    entries: Sequence[tuple[int | str, list[Person]]]
     layout: str | None = None
     size: tuple[int, int] | None = None
 
@@ -144,7 +145,7 @@ def _choose_layout(num_joints: int, found: _Found, asked: str | None, path: Path
 
 
 def _in_order(
-    entries: list[tuple[int | str, list[Person]]], path: Path, first_frame: int | None
+    entries: Sequence[tuple[int | str, list[Person]]], path: Path, first_frame: int | None
 ) -> tuple[list[list[Person]], int]:
     """People by frame, and the number of the first one. A frame that the file leaves out has nobody."""
     labels = list(dict.fromkeys(label for label, _ in entries))
@@ -182,8 +183,9 @@ def _frame_number(label: int | str) -> int | None:
 
 
 def _frame_label(value: object, where: str) -> int | str:
-    named = isinstance(value, str) and value.isprintable()
-    if named or (isinstance(value, int) and not isinstance(value, bool)):
+    if isinstance(value, str) and value.isprintable():
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise DataError(f"{where} has the frame {_show(value)}; expected a number or an image's name")
 
@@ -201,8 +203,8 @@ def _person(values: object, where: str, score: object = None, identity: object =
     keypoints, confidences = table[:, :2].copy(), table[:, 2].copy()
     keypoints[(confidences == 0) & (keypoints == 0).all(axis=1)] = np.nan  # how OpenPose says: not found
     stated = _numbers([] if score is None else score, f"{where}: score")
-    score = stated.item() if stated.size == 1 else confidences.mean()
-    return Person(keypoints, confidences, float(score), _identity(identity))
+    sureness = stated.item() if stated.size == 1 else confidences.mean()
+    return Person(keypoints, confidences, float(sureness), _identity(identity))
 
 
 def _scored_person(keypoints: object, confidences: object, where: str, **extra: object) -> Person:
@@ -272,7 +274,7 @@ def _read_json(path: Path) -> object:
         raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _read_content(content: object, path: Path) -> _Found:
+def _read_content(content: Any, path: Path) -> _Found:
     """The first format whose mark the content has."""
     first = content[0] if isinstance(content, list) and content else None
     if isinstance(content, (list, dict)) and not content:
@@ -331,7 +333,7 @@ def _rtmlib(content: list, path: Path) -> _Found:
         if keypoints.ndim == 2 and scores.ndim == 1:  # one person, without the axis of people
             keypoints, scores = keypoints[None], scores[None]
         if not keypoints.size:
-            keypoints = scores = []
+            keypoints = scores = np.empty(0)
         if len(keypoints) != len(scores):
             raise DataError(f"{where} has keypoints of {len(keypoints)} people and scores of {len(scores)}")
         entries.append((label, [_scored_person(*pair, where) for pair in zip(keypoints, scores, strict=True)]))
@@ -435,7 +437,7 @@ def _detectron(members: dict, path: Path) -> _Found:
     return _Found("Detectron", entries, "coco17", _size(members.get("metadata")))
 
 
-def _size(metadata: object) -> tuple[int, int] | None:
+def _size(metadata: Any) -> tuple[int, int] | None:
     try:
         return int(metadata["w"]), int(metadata["h"])
     except (TypeError, KeyError, ValueError, IndexError):

@@ -47,6 +47,7 @@ class GraphAttention(nn.Module):
         self.att_src = nn.Parameter(torch.empty(1, 1, dim))
         self.att_dst = nn.Parameter(torch.empty(1, 1, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
+        self.adjacency: Tensor
         self.register_buffer("adjacency", adjacency, persistent=False)
         for weight in (self.lin.weight, self.att_src, self.att_dst):
             nn.init.xavier_uniform_(weight)
@@ -79,11 +80,11 @@ class Attention(nn.Module):
         """(R, F, J, D) -> (R, F, J, D)."""
         R, _, J, _ = x.shape
         # Three products instead of one: with heads and joints next to each other in memory, both patterns are views.
-        heads = [
+        query, key, value = (
             rearrange(F.linear(x, weight, bias), self.pattern, n=self.num_heads)
             for weight, bias in zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
-        ]
-        y = F.scaled_dot_product_attention(*heads)
+        )
+        y = F.scaled_dot_product_attention(query, key, value)
         left, right = self.pattern.split(" -> ")
         y = rearrange(y, f"{right} -> {left}", r=R, j=J, n=self.num_heads)
         return self.proj_drop(self.proj(y))

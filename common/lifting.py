@@ -33,11 +33,18 @@ _FRAMES_AT_ONCE = 2000
 class Lifter(Protocol):
     """A network that draws hypotheses for windows of 2D poses, whatever it runs on."""
 
-    skeleton: Skeleton
-    num_frames: int
-    """F, at most, of a window."""
-    fps: float
-    """Frames a second of the motion that it was trained on."""
+    @property
+    def skeleton(self) -> Skeleton: ...
+
+    @property
+    def num_frames(self) -> int:
+        """F, at most, of a window."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames a second of the motion that it was trained on."""
+        ...
 
     def sample(self, x_2d: Tensor, noise: Tensor) -> Tensor:
         """Hypotheses of a batch of windows.

@@ -122,16 +122,24 @@ class _Variable:
             raise ValueError(f"an element of type {kind} where numbers were expected")
         return np.frombuffer(data, self._order + _NUMBERS[kind])
 
-    def value(self, in_cell: bool = False) -> np.ndarray | list | str:
+    def value(self) -> np.ndarray | list | str:
+        if self._class == _CELL:
+            self._check_sizes()
+            return [self._cell() for _ in range(math.prod(self._sizes))]
+        return self.value_in_cell(of_cell=False)
+
+    def _check_sizes(self) -> None:
         if len(self._sizes) < 2 or min(self._sizes) < 0:
             raise ValueError(f"{self.name} has the size {self._sizes}")
-        if self._class == _CELL and not in_cell:
-            return [self._cell() for _ in range(math.prod(self._sizes))]
+
+    def value_in_cell(self, of_cell: bool = True) -> np.ndarray | str:
+        """No cell itself."""
+        self._check_sizes()
         if self._class == _CHAR:
             return self._text()
         if not _FIRST_NUMERIC <= self._class <= _LAST_NUMERIC or self._is_complex:
             raise ValueError(
-                f"{self.name or 'a cell'} is not a real matrix{'' if in_cell else ', a cell of matrices'} or text"
+                f"{self.name or 'a cell'} is not a real matrix{'' if of_cell else ', a cell of matrices'} or text"
             )
         numbers = self._array(*self._next()).astype(np.float64)
         if numbers.size != math.prod(self._sizes):
@@ -142,7 +150,7 @@ class _Variable:
         kind, data = self._next()
         if kind != _MATRIX:
             raise ValueError(f"an element of type {kind} where a cell of {self.name} was expected")
-        return _Variable(data, self._order).value(in_cell=True) if len(data) else np.zeros((0, 0))
+        return _Variable(data, self._order).value_in_cell() if len(data) else np.zeros((0, 0))
 
     def _text(self) -> str:
         kind, data = self._next()

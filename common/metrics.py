@@ -1,5 +1,7 @@
 """Pose errors. Letters: F frames, J joints; leading dimensions are free. Units are those of the input."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -92,7 +94,7 @@ def _greatest_eigenvector(k: list[list[Tensor]]) -> tuple[Tensor, Tensor, Tensor
     """Of a symmetric 4x4 matrix without trace, by entries (N,): unit eigenvectors (4, N), eigenvalues (N,), and (N,)
     whether the next eigenvalue is far enough for these to be exact."""
     upper, lower = _minors(k[0], k[1]), _minors(k[2], k[3])
-    squares = sum(k[i][i].square() for i in range(4)) + 2 * sum(k[i][j].square() for i, j in _PAIRS)
+    squares = cast(Tensor, sum(k[i][i].square() for i in range(4)) + 2 * sum(k[i][j].square() for i, j in _PAIRS))
     c2 = -squares / 2
     c1 = -sum(_cofactor(k, upper, lower, i, i) for i in range(4))
     c0 = sum(sign * upper[pair] * lower[other] for pair, other, sign in _LAPLACE)

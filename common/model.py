@@ -179,7 +179,7 @@ class DSGDiffu(nn.Module):
 
     def compile(self, **options) -> None:
         """torch.compile the denoiser, all but what a window's hypotheses share; options are torch.compile's."""
-        self.denoiser.predict = torch.compile(self.denoiser.predict, **options)
+        self.denoiser.predict = torch.compile(self.denoiser.predict, **options)  # type: ignore[method-assign]
 
     def trained_state(self) -> dict[str, Tensor]:
         """The weights without the frozen tower's."""

@@ -70,10 +70,12 @@ def read_test_sequence(path: Path, names: Iterable[str]) -> TestSequence:
     names = list(dict.fromkeys(names))
     members = read_mat(path, [*names, "valid_frame", "activity_annotation"])
     arrays = {name: _frames_first(members[name], f"{path}: {name}", 2 if name == PIXELS else 3) for name in names}
-    labels = {name: members[name] for name in ("valid_frame", "activity_annotation")}
-    for name, values in labels.items():
+    labels = {}
+    for name in ("valid_frame", "activity_annotation"):
+        values = members[name]
         if not isinstance(values, np.ndarray):
             raise DataError(f"{path}: {name} is no array of numbers; get the file again")
+        labels[name] = values
     counts = {name: len(array) for name, array in arrays.items()} | {name: labels[name].size for name in labels}
     num_frames = counts[names[-1]]
     for name, count in counts.items():

@@ -9,6 +9,7 @@ their annotation and hold univ_annot3; D3DP (Shan et al. 2023) has the same form
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,8 @@ CALIBRATIONS = {**dict.fromkeys(("TS1", "TS2", "TS3", "TS4"), _STUDIO), **dict.f
 
 def file_names(keypoints: str) -> tuple[str, str]:
     """The training and the test file that `-k keypoints` reads."""
-    return tuple(f"data_{part}_{DATASET_NAME}_{keypoints}.npz" for part in ("train", "test"))
+    train, test = (f"data_{part}_{DATASET_NAME}_{keypoints}.npz" for part in ("train", "test"))
+    return train, test
 
 
 def read_mpi_inf_3dhp(
@@ -90,7 +92,7 @@ def read_mpi_inf_3dhp(
         return {}, for_test
     path = folder / train_file
     tree, annotation = _read(path)
-    subjects: dict[str, dict[str, object]] = {}
+    subjects: dict[str, dict[str, Any]] = {}
     for name, content in tree.items():
         subject, _, sequence = name.partition(" ")
         if not sequence:
@@ -106,7 +108,7 @@ def read_mpi_inf_3dhp(
     return for_training, for_test
 
 
-def read_sequences(path: Path) -> tuple[dict[str, object], str | None]:
+def read_sequences(path: Path) -> tuple[dict[str, Any], str | None]:
     """The file's `data`, and which truth it says its 3D poses are; None where it does not say.
 
     Raises:
@@ -123,12 +125,12 @@ def read_sequences(path: Path) -> tuple[dict[str, object], str | None]:
     return tree, annotation
 
 
-def _read(path: Path) -> tuple[dict[str, object], str]:
+def _read(path: Path) -> tuple[dict[str, Any], str]:
     tree, annotation = read_sequences(path)
     return tree, annotation or f"{next(iter(ANNOTATIONS))}, presumably (the file does not say)"
 
 
-def _test_clip(description: DatasetDescription, name: str, content: object, path: Path, annotation: str) -> Clip:
+def _test_clip(description: DatasetDescription, name: str, content: Any, path: Path, annotation: str) -> Clip:
     where = f"{path}: {name}"
     if name not in CALIBRATIONS:
         raise DataError(f"{where} is no test sequence whose camera is known; known: {', '.join(CALIBRATIONS)}")
@@ -156,7 +158,7 @@ def _test_clip(description: DatasetDescription, name: str, content: object, path
 
 
 def _training_clips(
-    description: DatasetDescription, subject: str, sequence: str, content: object, path: Path, annotation: str
+    description: DatasetDescription, subject: str, sequence: str, content: Any, path: Path, annotation: str
 ) -> list[Clip]:
     where = f"{path}: {subject} {sequence}"
     is_list = isinstance(content, (list, tuple)) or (isinstance(content, np.ndarray) and content.ndim > 0)

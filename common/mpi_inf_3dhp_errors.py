@@ -154,7 +154,9 @@ def read_saved_errors(path: Path) -> SavedErrors:
     if (cells := members.get(_LABELS)) is not None:
         activities = _label_cells(cells, f"{path}: {_LABELS}", errors)
     annotation = members.get("annotation")
-    return SavedErrors(errors, activities, annotation if annotation in ANNOTATIONS else None)
+    if not isinstance(annotation, str) or annotation not in ANNOTATIONS:
+        annotation = None
+    return SavedErrors(errors, activities, annotation)
 
 
 def _error_cells(cells: object, where: str) -> dict[str, np.ndarray]:

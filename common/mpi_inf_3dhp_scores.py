@@ -75,14 +75,14 @@ class Scores:
 
 def score_errors(errors: np.ndarray) -> Score:
     """The score of some frames, all of which count: (N, 17) mm, N > 0."""
-    errors = torch.from_numpy(np.ascontiguousarray(errors, dtype=np.float64))
+    of_joints = torch.from_numpy(np.ascontiguousarray(errors, dtype=np.float64))
     groups = {**JOINT_GROUPS, "Total": SCORED_JOINTS}
-    by_joint = zip(MPI_INF_3DHP.joint_names, errors.mean(dim=0).tolist(), strict=True)
+    by_joint = zip(MPI_INF_3DHP.joint_names, of_joints.mean(dim=0).tolist(), strict=True)
     return Score(
-        frames=len(errors),
-        mpjpe={**dict(by_joint), "average": errors.mean().item()},
-        pck={group: pck(errors[:, joints]).item() for group, joints in groups.items()},
-        auc={group: auc(errors[:, joints]).item() for group, joints in groups.items()},
+        frames=len(of_joints),
+        mpjpe={**dict(by_joint), "average": of_joints.mean().item()},
+        pck={group: pck(of_joints[:, joints]).item() for group, joints in groups.items()},
+        auc={group: auc(of_joints[:, joints]).item() for group, joints in groups.items()},
     )
 
 

@@ -198,7 +198,7 @@ def _read_npy(stream: Bounded, instructions_left: Iterator) -> object:
         return array.item() if array.shape == () else array
 
     array = np.empty(checked_count(shape, dtype, stream.remaining), dtype)
-    target = memoryview(array.view(np.uint8)) if array.nbytes else b""
+    target = memoryview(array.view(np.uint8) if array.nbytes else bytearray())  # type: ignore[arg-type] # PEP 688, for types of Python 3.12 on
     for start in range(0, array.nbytes, _CHUNK_BYTES):
         chunk = stream.read(min(_CHUNK_BYTES, array.nbytes - start))
         target[start : start + len(chunk)] = chunk

@@ -8,6 +8,7 @@ same with variables of the name `<cell-element>` for numbers, column by column.
 import math
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -116,16 +117,15 @@ def _read_value(lines: _Lines, in_cell: bool = False) -> np.ndarray | list | str
     raise ValueError(f"of the type '{kind[:40]}', expected a matrix{'' if in_cell else ', a cell of matrices'} or text")
 
 
-def _read_sizes(lines: _Lines) -> tuple[tuple[int, ...], str]:
+def _read_sizes(lines: _Lines) -> tuple[tuple[int, ...], Literal["C", "F"]]:
     """The sizes, and in which order the numbers follow."""
     key, value = lines.field("rows", "ndims")
     if key == "rows":
-        sizes, order = (_size(value), _size(lines.field("columns")[1])), "C"
-    else:
-        sizes, order = tuple(_size(word) for word in lines.next().split()), "F"
-        if len(sizes) != _size(value) or not 2 <= len(sizes) <= 16:
-            raise ValueError(f"{len(sizes)} sizes where {value[:20]} were expected")
-    return sizes, order
+        return (_size(value), _size(lines.field("columns")[1])), "C"
+    sizes = tuple(_size(word) for word in lines.next().split())
+    if len(sizes) != _size(value) or not 2 <= len(sizes) <= 16:
+        raise ValueError(f"{len(sizes)} sizes where {value[:20]} were expected")
+    return sizes, "F"
 
 
 def _read_text(lines: _Lines) -> str:

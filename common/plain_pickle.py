@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from pickletools import genops
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 
@@ -71,8 +72,10 @@ def instructions_for(size_on_disk: int) -> Iterator[int]:
 class Bounded:
     """A member's bytes; nobody can ask for more of them than its stated size, whatever lengths the file claims."""
 
-    def __init__(self, member: io.BufferedIOBase, size: int):
-        self._stream = io.BufferedReader(member)  # a pickle is read a byte at a time, which zipfile does slowly
+    def __init__(self, member: IO[bytes], size: int):
+        self._stream = io.BufferedReader(
+            cast(io.BufferedIOBase, member)
+        )  # a pickle is read a byte at a time, which zipfile does slowly
         self.size = size
         self.remaining = size
 
@@ -105,6 +108,8 @@ def checked_count(shape: tuple, dtype: np.dtype, num_bytes: int) -> int:
 
 
 # --- the pickle ---
+
+Order = Literal["C", "F"]
 
 
 class Function:
@@ -170,7 +175,7 @@ class PickleReader:
 
     def read(self) -> object:
         stack, memo = self._stack, self._memo
-        for opcode, argument, _ in genops(self._stream):
+        for opcode, argument, _ in genops(cast(IO[bytes], self._stream)):  # it asks for read and readline alone
             if next(self._instructions_left, None) is None:
                 raise not_plain("has more pickle instructions than a file of its size may")
             match opcode.name:
@@ -296,7 +301,7 @@ class PickleReader:
             case Unfinished(value=np.dtype() as dtype), (3 | 4, "<" | ">" | "|" | "=" as byte_order, *_):
                 target.value = dtype.newbyteorder(byte_order)
             case Unfinished(value=None), (1, tuple(shape), np.dtype() as dtype, bool() | 0 | 1 as fortran_order, data):
-                order = "F" if fortran_order else "C"
+                order: Order = "F" if fortran_order else "C"
                 make = self._object_array if dtype.hasobject else self._array
                 # As numpy does, the machine's own byte order from here on.
                 target.value = make(data, dtype, shape, order).astype(dtype.newbyteorder("="), copy=False)
@@ -312,7 +317,7 @@ class PickleReader:
         """What lies beside the pickle under the key."""
         raise not_plain("uses the pickle instruction BINPERSID")
 
-    def _array(self, data: object, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    def _array(self, data: object, dtype: np.dtype, shape: tuple, order: Order) -> np.ndarray:
         if isinstance(data, str):  # a Python 2 string, see read_npz
             data = data.encode("latin1")
         if not isinstance(data, (bytes, bytearray)) or dtype.hasobject:
@@ -324,7 +329,7 @@ class PickleReader:
             return np.empty(shape, dtype, order=order)
         return np.frombuffer(data, dtype).reshape(shape, order=order).copy(order=order)
 
-    def _object_array(self, data: object, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    def _object_array(self, data: object, dtype: np.dtype, shape: tuple, order: Order) -> np.ndarray:
         if type(data) is not list:
             raise RefusedError(f"has objects in a value of type {shown_type(data)}, expected a list")
         self._spend(len(data))
@@ -369,7 +374,7 @@ def check_tree(root: object, max_values: float = math.inf, leaves: tuple[type, .
     """
     sizes: dict[int, tuple[int, int]] = {}  # of the containers gone through: number of values, depth
 
-    def visit(value: object, level: int) -> tuple[int, int]:
+    def visit(value: Any, level: int) -> tuple[int, int]:
         is_array = type(value) is np.ndarray or isinstance(value, np.generic)
         if is_array and value.dtype.kind not in ARRAY_KINDS:
             raise not_plain(f"holds {show(str(value.dtype))} values")
@@ -393,7 +398,7 @@ def check_tree(root: object, max_values: float = math.inf, leaves: tuple[type, .
     visit(root, 0)
 
 
-def _children(value: object) -> Iterable:
+def _children(value: Any) -> Iterable:
     if type(value) is np.ndarray:
         return value.flat
     if type(value) is dict:

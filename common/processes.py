@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -31,7 +31,8 @@ from tqdm import tqdm
 from common.errors import DataError, UsageError, exit_code, to_stderr
 from common.signals import SIGNALS, StopNow
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 MEETING_TIME = timedelta(minutes=10)
 """So long a process waits for the others to be started."""
@@ -71,9 +72,9 @@ class Seat:
             UsageError: it names one by halves.
         """
         if "LOCAL_RANK" in environment and "WORLD_SIZE" in environment:
-            names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
             rank, count, local_rank, local_count, port = (
-                _whole_number(environment, name, "torchrun") for name in names
+                _whole_number(environment, name, "torchrun")
+                for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
             )
             starter = environment.get(_STARTER, "torchrun")
             return cls(rank, count, local_rank, local_count, starter, environment.get("MASTER_ADDR", ""), port)
@@ -140,7 +141,7 @@ def from_leader(make: Callable[[], Result]) -> Result:
     """What process 0 makes, in every process; the others make nothing."""
     if count() == 1:
         return make()
-    made = [make() if leads() else None]
+    made: list[Any] = [make() if leads() else None]
     dist.broadcast_object_list(made)
     return made[0]
 
@@ -163,7 +164,7 @@ def agreed(request: signal.Signals | None) -> signal.Signals | None:
         return request
     number = torch.tensor(int(request or 0))  # on the CPU: nothing waits for a GPU
     dist.all_reduce(number, dist.ReduceOp.MAX)
-    return signal.Signals(number.item()) if number else None
+    return signal.Signals(int(number)) if number else None
 
 
 def shared_out(
@@ -187,7 +188,8 @@ def shared_out(
         StopNow: one of the processes was stopped.
     """
     mine = [number for number, owner in enumerate(owners([cost(item) for item in items], count())) if owner == rank()]
-    done, stopped = [], None
+    done: list[tuple[int, Result]] = []
+    stopped = None
     try:
         with within():
             done += [(number, work(items[number])) for number in mine]
@@ -196,7 +198,7 @@ def shared_out(
     if any_of(stopped is not None):
         raise stopped or StopNow
     if count() > 1:
-        everyone = [None] * count() if leads() else None
+        everyone: list[Any] | None = [None] * count() if leads() else None
         dist.gather_object(done, everyone)
         done = [pair for of_process in everyone or () for pair in of_process]
     return [result for _, result in sorted(done, key=lambda pair: pair[0])]
@@ -242,7 +244,7 @@ def training_network(model: nn.Module) -> nn.Module:
         )
 
 
-def exchanging(network: nn.Module, exchange: bool):
+def exchanging(network: Any, exchange: bool):
     """Within this, backward passes of `training_network` exchange gradients, or only add them up for a later one."""
     return contextlib.nullcontext() if exchange or count() == 1 else network.no_sync()
 

@@ -6,8 +6,9 @@ for each frame; nothing here computes a pose. Letters: H hypotheses, F frames, J
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import cast
 
 import imageio_ffmpeg
 import numpy as np
@@ -96,7 +97,7 @@ def render(
 def check_output(
     path: str | os.PathLike,
     suffixes: tuple[str, ...] = (".gif", ".mp4", ".png", ".html"),
-    video: str | os.PathLike | None = None,
+    video: Video | None = None,
 ) -> None:
     """Worth asking before the long work, not after it.
 
@@ -356,9 +357,13 @@ def _new_figure(width: int, height: int, dpi: int) -> Figure:
     return figure
 
 
+def _agg(figure: Figure) -> FigureCanvasAgg:
+    return cast(FigureCanvasAgg, figure.canvas)
+
+
 def _pixels(figure: Figure) -> Image.Image:
     figure.canvas.draw()
-    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
+    return Image.fromarray(np.asarray(_agg(figure).buffer_rgba())[..., :3].copy())
 
 
 def _place(figure: Figure, left: float, top: float, width: float, height: float, **kwargs):
@@ -377,7 +382,7 @@ def _write(figure: Figure, x: float, y: float, text: str, size: float, **kwargs)
 def _write_title(figure: Figure, x: float, y: float, text: str, size: float, max_width: float) -> None:
     """A line of text that gets smaller until it fits."""
     title = _write(figure, x, y, text, size, weight="bold")
-    width = title.get_window_extent(figure.canvas.get_renderer()).width
+    width = title.get_window_extent(_agg(figure).get_renderer()).width
     if width > max_width:
         title.set_fontsize(title.get_fontsize() * max_width / width)
 
@@ -387,9 +392,9 @@ def _add_legend(figure: Figure, scene: Scene, x: float, y: float, size: float, u
     handles = [Line2D([], [], color=SIDE_COLOURS[s], linewidth=unit, solid_capstyle="round") for s in SIDES]
     labels = [f"{SIDES[0]} side", f"{SIDES[1]} side", SIDES[2]]
     if scene.hypotheses is not None:
-        H = len(scene.hypotheses)
+        count = len(scene.hypotheses)
         handles.append(Line2D([], [], color=FAINT_TEXT, linewidth=0.35 * unit, alpha=0.7))
-        labels.append("1 hypothesis" if H == 1 else f"{H} hypotheses")
+        labels.append("1 hypothesis" if count == 1 else f"{count} hypotheses")
     W, H = figure.bbox.size
     figure.legend(
         handles,
@@ -522,7 +527,7 @@ def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) 
 # Frames in, files out
 
 
-def _read_video(video: Video, frames: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _read_video(video: Video, frames: Iterable[int]) -> Generator[tuple[int, np.ndarray], None, None]:
     """(index, (height, width, 3) uint8) for each of the increasing indices, up to the video's end.
 
     Raises:
@@ -542,7 +547,7 @@ def _read_video(video: Video, frames: Iterable[int]) -> Iterator[tuple[int, np.n
         )
 
 
-def _draw_frames(animation: _Animation, frames: list[int], video) -> Iterator[Image.Image]:
+def _draw_frames(animation: _Animation, frames: list[int], video) -> Generator[Image.Image, None, None]:
     images = ((frame, None) for frame in frames) if video is None else _read_video(video, frames)
     with contextlib.closing(images):
         for frame, image in images:

@@ -7,7 +7,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +69,8 @@ def run_script(argv: Sequence[str] | None, defaults: Options, description: str) 
         number = num_processes(options, processes.seat())
         if number > 1:
             return processes.launch(number, run_script, (argv, defaults, description), AFTER_THE_END)
-        return run_within_memory(options)
+        run_within_memory(options)
+        return None
 
     return processes.take_part(work, AFTER_THE_END)
 
@@ -222,7 +225,7 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
                 print(f"note: {options.flag(name)} is {now} from here on; the run had {before}")
     else:
         options = replace(options, text_encoder=its_run.text_encoder)
-    stored = {"width": network.width, "depth": network.depth, "timestep": checkpoint.num_timesteps}
+    stored: dict[str, Any] = {"width": network.width, "depth": network.depth, "timestep": checkpoint.num_timesteps}
     if checkpoint.scale is not None:
         stored |= {"dropout": network.dropout, "scale": checkpoint.scale}
     for name, value in stored.items():
@@ -534,7 +537,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
                 aside[name] = unused(folder, f"earlier_{name.removesuffix('_1_1.bin').removesuffix('_epoch')}_{{}}.bin")
     fit(model, dataset, windows, options, state, checkpoint, aside)
     for name in reversed(bests):
-        best = processes.from_leader(lambda name=name: read_checkpoint(folder / name, model.skeleton, compat))
+        best = processes.from_leader(partial(read_checkpoint, folder / name, model.skeleton, compat))
         model.load_trained_state(best.weights)
         measure(model, dataset.test, options, best, folder / name)
     if not processes.leads():

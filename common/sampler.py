@@ -106,11 +106,11 @@ def sample_hypotheses(
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
     _, B, H, *_ = noise.shape
-    samples = []
+    chunks = []
     for window in torch.arange(B, device=x_2d.device).split(max(1, chunk // (2 * H))):
         denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, chunk)
-        samples.append(sample_steps(denoise, diffusion, noise[:, window], solver))
-    samples = torch.cat(samples)
+        chunks.append(sample_steps(denoise, diffusion, noise[:, window], solver))
+    samples = torch.cat(chunks)
     samples[..., skeleton.root, :] = 0
     return samples
 

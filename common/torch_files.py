@@ -199,7 +199,7 @@ class _TorchPickleReader(PickleReader):
     def _member(self, name: str) -> Tensor:
         info = _stored(self._archive, name)
         data = torch.empty(info.file_size, dtype=torch.uint8)
-        target = memoryview(data.numpy()) if info.file_size else memoryview(b"")
+        target = memoryview(data.numpy() if info.file_size else b"")  # type: ignore[arg-type] # PEP 688, for types of Python 3.12 on
         try:
             with self._archive.open(info) as member:
                 at = 0

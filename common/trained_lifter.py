@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -42,7 +43,7 @@ class TrainedLifter:
         return self.model.sample(x_2d.to(device), prompts, noise.to(device)).cpu()
 
 
-def load_lifter(path: str | os.PathLike, verb: str = NEUTRAL_VERB, **options: object) -> TrainedLifter:
+def load_lifter(path: str | os.PathLike, verb: str = NEUTRAL_VERB, **options: Any) -> TrainedLifter:
     """The network of a checkpoint, ready to lift.
 
     Args:
@@ -61,7 +62,8 @@ def load_lifter(path: str | os.PathLike, verb: str = NEUTRAL_VERB, **options: ob
         raise DataError(f"{path} not found; name a checkpoint that main*.py wrote")
     asked = Options(**options, evaluate=str(path), given=frozenset(options))
     description = DATASETS[asked.dataset] if "dataset" in options else None
-    checkpoint = read_checkpoint(path, description and description.skeleton, asked.compat_release)
+    skeleton = None if description is None else description.skeleton
+    checkpoint = read_checkpoint(path, skeleton, asked.compat_release)
     its_run = checkpoint.options
     if description is None:
         if its_run.get("dataset") not in DATASETS:

@@ -119,7 +119,7 @@ def training_step(
     # A loss that is no finite number makes the gradient so. The fused step reads this as it does from PyTorch's
     # GradScaler: it then leaves weights and averages as they are, on the device.
     is_taken = norm.isfinite() & (state.skipped_in_row < MOST_SKIPPED)
-    optimizer.found_inf = (~is_taken).float()
+    optimizer.found_inf = (~is_taken).float()  # type: ignore[attr-defined] # PyTorch's types do not know it
     optimizer.step()
     if state.ema is not None:
         state.update_ema(options.ema)

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +31,18 @@ class ImageSequence:
     first_frame: int = 0
     """The image that an iteration begins with."""
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Generator[np.ndarray, None, None]:
         with contextlib.closing(self._images() if self.files else self._video()) as images:
             yield from itertools.islice(images, 0 if self.files else self.first_frame, None)
 
-    def _video(self) -> Iterator[np.ndarray]:
+    def _video(self) -> Generator[np.ndarray, None, None]:
         width, height = self.size
         with _video_errors(self.path), contextlib.closing(imageio_ffmpeg.read_frames(str(self.path))) as reader:
             next(reader)
             for data in reader:
                 yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
-    def _images(self) -> Iterator[np.ndarray]:
+    def _images(self) -> Generator[np.ndarray, None, None]:
         for file in self.files[self.first_frame :]:
             image = _read_image(file)
             if image.shape[1::-1] != self.size:
