@@ -113,17 +113,17 @@ class PromptEncoder(nn.Module):
     def start(self, verbs: Sequence[str]) -> TowerStart | None:
         """What the tower has computed of the words that the sentences start with, from the first time on.
 
-        No learned vector comes before them and the tower is causal, so nothing of it ever changes.
+        No learned vector comes before them and the tower is causal, so nothing of it ever changes. Each verb's is
+        computed alone: its last bits depend on what shares the batch, and a run gone on with begins with another batch.
         """
         if not self.start_length:
             return None
         weight = self.tower.positional_embedding
         place = (weight.device, weight.dtype, torch.is_autocast_enabled(weight.device.type))
-        new = [verb for verb in verbs if (verb, place) not in self.starts]
-        if new:
-            found = self.tower.start(self.compose(new)[:, : self.start_length])
-            for number, verb in enumerate(new):
-                self.starts[verb, place] = TowerStart(*(part[number] for part in found))
+        for verb in verbs:
+            if (verb, place) not in self.starts:
+                found = self.tower.start(self.compose([verb])[:, : self.start_length])
+                self.starts[verb, place] = TowerStart(*(part[0] for part in found))
         known = zip(*(self.starts[verb, place] for verb in verbs), strict=True)
         return TowerStart(*(torch.stack(part) for part in known))
 
