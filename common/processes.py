@@ -269,7 +269,7 @@ def _take_part(work: Callable[[], int | None], advice: str) -> int | None:
     place = seat()
     if place is None or place.count == 1:
         return work()
-    alarm = Alarm(place, _meet(place), advice)
+    alarm = _meet(place, advice)
     if place.rank:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 as long as the process is
         warnings.simplefilter("ignore")
@@ -301,8 +301,10 @@ def _answering_signals(work: Callable[[], int | None]) -> int | None:
     return work()
 
 
-def _meet(place: Seat) -> dist.Store:
-    """Join the process group; returns a store for the alarm, with a connection of its own.
+def _meet(place: Seat, advice: str) -> "Alarm":
+    """Join the process group.
+
+    The alarm, which has a connection of its own, is set first: who has joined can lose the others, and they it.
 
     Raises:
         DataError: the others did not come.
@@ -314,16 +316,18 @@ def _meet(place: Seat) -> dist.Store:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, rank, count = next(dist.rendezvous("env://", timeout=MEETING_TIME))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WORKING_TIME)
         alarms = dist.TCPStore(place.address, place.port, is_master=False, timeout=MEETING_TIME)
+        alarms.set_timeout(timedelta(seconds=SILENCE))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
+        alarm = Alarm(place, dist.PrefixStore(f"alarm {attempt}", alarms), advice)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WORKING_TIME)
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise DataError(
             f"process {place.rank} of {place.count} did not meet the others at {place.address}:{place.port} "
             f"({in_short(error)}); start all of them, and check that every machine reaches that address "
             "(GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network device to use)"
         ) from None
-    alarms.set_timeout(timedelta(seconds=SILENCE))
-    return dist.PrefixStore(f"alarm {os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}", alarms)
+    return alarm
 
 
 def in_short(error: Exception) -> str:
@@ -384,7 +388,8 @@ class Alarm:
         """
         for rank in range(1, self.place.count if self.place.rank == 0 else 1):
             beats = self.store.add(f"beats of {rank}", 0)
-            self.silent[rank] = self.silent.get(rank, 0) + 1 if beats == self.beats.get(rank) else 0
+            waits = beats and beats == self.beats.get(rank)  # one that has not come yet is waited for elsewhere
+            self.silent[rank] = self.silent.get(rank, 0) + 1 if waits else 0
             self.beats[rank] = beats
             if self.silent[rank] > SILENCE:
                 return rank
