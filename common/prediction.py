@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -312,7 +313,11 @@ def draw_person(
     video = shot.images and replace(shot.images, first_frame=person.first)
     render(named(".png"), scene, video=video)
     print(f"wrote    {named('.png')}")
-    part = {"limit": max(options.viz_limit, 0), "downsample": options.viz_downsample, "skip": options.viz_skip}
+    part: dict[str, Any] = {
+        "limit": max(options.viz_limit, 0),
+        "downsample": options.viz_downsample,
+        "skip": options.viz_skip,
+    }
     if options.page:
         render(named(".html"), scene, **part)
         print(f"wrote    {named('.html')}")
