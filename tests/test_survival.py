@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 
-from common import training
+from common import evaluation, training
 from common.signals import SIGNALS
 from tests.conftest import ROOT, Files
 from tests.test_runs import Run, fails
@@ -88,8 +88,9 @@ def tensorboard_steps(folder):
 
 
 def at_call(monkeypatch, name, number, act):
-    """`act` after the call `number` of a function of the training."""
-    calls, original = [], getattr(training, name)
+    """`act` after the call `number` of a function of the training, or of its evaluation."""
+    owner = training if hasattr(training, name) else evaluation
+    calls, original = [], getattr(owner, name)
 
     def counted(*args, **words):
         found = original(*args, **words)
@@ -98,14 +99,15 @@ def at_call(monkeypatch, name, number, act):
             act()
         return found
 
-    monkeypatch.setattr(training, name, counted)
+    monkeypatch.setattr(owner, name, counted)
 
 
 @pytest.mark.parametrize(
     ("name", "number", "where", "batches"),
     [
         ("training_step", 5, "in epoch 2", 2),
-        ("_error", 3, "in epoch 1", 3),  # while it is validated, with the averaged weights in the network's place
+        # While it is validated, after 8 clips of the training and 12 of the test, with the averaged weights in place.
+        ("batch_answers", 23, "in epoch 1", 3),
         ("_end_epoch", 2, "after the last epoch", 0),
     ],
 )
