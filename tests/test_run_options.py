@@ -222,7 +222,7 @@ def test_a_folder_is_no_file_to_draw_into(run, tmp_path, capsys):
 
 
 def test_a_name_with_a_line_break_is_one_line(run, capsys):
-    fails(capsys, 1, "not found", lambda: run("--evaluate", "best_epoch_1_1.bin", "-k", "gt\nmore"))
+    fails(capsys, 1, "not found", lambda: run("--evaluate", "best_epoch_1_1.bin", "--force", "-k", "gt\nmore"))
 
 
 def test_a_bad_video_is_found_before_the_sampling(run, tmp_path, capsys, monkeypatch):
@@ -249,7 +249,7 @@ def test_evaluations_that_differ_have_files_of_their_own(run, tmp_path):
         ("H1_K1_seed7_debug", [*evaluate, "--seed", "7"]),
         ("H1_K1_neutral_Sitting_f3_every2_debug", [*evaluate, "-a", "Sitting", "-f", "3", "--downsample", "2",
                                                    "--action-prompt", "neutral"]),
-        ("H1_K1_other_debug", [*evaluate, "-k", "other", "--data-dir", str(tmp_path / run.files.folder.name)]),
+        ("H1_K1_other_debug", [*evaluate, "--force", "-k", "other", "--data-dir", str(tmp_path / run.files.folder.name)]),
         ("H1_K1_elsewhere_debug", [*evaluate, "--data-dir", str(tmp_path / "elsewhere")]),
         ("H1_K1_bf16-mixed_debug", [*evaluate, "--precision", "bf16-mixed"]),
         ("H1_K1_apart-best_epoch_1_1_debug", ["--evaluate", str(tmp_path / "apart" / "best_epoch_1_1.bin"), "--debug"]),
