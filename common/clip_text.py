@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from common.errors import DataError
+from common.linear import linear
 from common.plain_pickle import RefusedError
 from common.torch_files import read_torch_file
 
@@ -95,7 +96,7 @@ class TextTower(nn.Module):
         L = P + embeddings.shape[1]
         x, layers = embeddings + self.positional_embedding[P:L], []
         for number, block in enumerate(self.transformer.resblocks):
-            projected = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
+            projected = linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
             query, own = rearrange(projected, "a l (three n d) -> three a n l d", three=3, n=self.config.heads).split(
                 (1, 2)
             )
@@ -104,8 +105,8 @@ class TextTower(nn.Module):
             seen = own if start is None else torch.cat([start.layers[:, number], own], dim=3)
             key, value = seen.unbind(1)
             y = F.scaled_dot_product_attention(query[0], key, value, attn_mask=self.causal_mask[P:L, :L])
-            x = x + block.attn.out_proj(rearrange(y, "a n l d -> a l (n d)"))
-            x = x + block.mlp(block.ln_2(x))
+            x = x + _apply(block.attn.out_proj, rearrange(y, "a n l d -> a l (n d)"))
+            x = x + _apply(block.mlp.c_proj, block.mlp.gelu(_apply(block.mlp.c_fc, block.ln_2(x))))
         return self.ln_final(x), layers
 
     def embed(self, token_ids: Tensor) -> Tensor:
@@ -120,6 +121,11 @@ class TextTower(nn.Module):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _apply(layer: nn.Linear, x: Tensor) -> Tensor:
+    """A layer of open_clip's, by our product."""
+    return linear(x, layer.weight, layer.bias)
 
 
 @lru_cache(maxsize=1)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import Mlp
 from torch import Tensor, nn
+
+from common.linear import Linear, linear
 
 SPATIAL, TEMPORAL = "spatial", "temporal"
 
@@ -43,7 +44,7 @@ class GraphAttention(nn.Module):
 
     def __init__(self, dim: int, adjacency: Tensor):
         super().__init__()
-        self.lin = nn.Linear(dim, dim, bias=False)
+        self.lin = Linear(dim, dim, bias=False)
         self.att_src = nn.Parameter(torch.empty(1, 1, dim))
         self.att_dst = nn.Parameter(torch.empty(1, 1, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
@@ -72,8 +73,8 @@ class Attention(nn.Module):
             SPATIAL: "r f j (n d) -> (r f) n j d",
             TEMPORAL: "r f j (n d) -> r (j n) f d",
         }[over]
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,13 +82,27 @@ class Attention(nn.Module):
         R, _, J, _ = x.shape
         # Three products instead of one: with heads and joints next to each other in memory, both patterns are views.
         query, key, value = (
-            rearrange(F.linear(x, weight, bias), self.pattern, n=self.num_heads)
+            rearrange(linear(x, weight, bias), self.pattern, n=self.num_heads)
             for weight, bias in zip(self.qkv.weight.chunk(3), self.qkv.bias.chunk(3), strict=True)
         )
         y = F.scaled_dot_product_attention(query, key, value)
         left, right = self.pattern.split(" -> ")
         y = rearrange(y, f"{right} -> {left}", r=R, j=J, n=self.num_heads)
         return self.proj_drop(self.proj(y))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.fc1 = Linear(dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, dim)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
 
 
 class Block(nn.Module):
@@ -102,7 +117,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads, over, dropout)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, 2 * dim, act_layer=nn.GELU, drop=dropout)
+        self.mlp = Mlp(dim, 2 * dim, dropout)
         self.drop_path = drop_path
 
     def forward(self, x: Tensor, dropped: Tensor | None = None) -> Tensor:
@@ -143,7 +158,7 @@ class Stylization(nn.Module):
         self.scale_shift = nn.Linear(dim, 2 * dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         nn.init.zeros_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
 
@@ -172,7 +187,7 @@ class PromptAttention(nn.Module):
         self.num_heads = num_heads
         self.norm = nn.LayerNorm(dim)
         self.text_norm = nn.LayerNorm(text_dim)
-        self.query = nn.Linear(dim, dim)
+        self.query = Linear(dim, dim)
         self.key = nn.Linear(text_dim, dim)
         self.value = nn.Linear(text_dim, dim)
         self.stylization = Stylization(dim, dropout)

@@ -249,7 +249,7 @@ def test_evaluations_that_differ_have_files_of_their_own(run, tmp_path):
         ("H1_K1_seed7_debug", [*evaluate, "--seed", "7"]),
         ("H1_K1_neutral_Sitting_f3_every2_debug", [*evaluate, "-a", "Sitting", "-f", "3", "--downsample", "2",
                                                    "--action-prompt", "neutral"]),
-        ("H1_K1_other_debug", [*evaluate, "--force", "-k", "other", "--data-dir", str(tmp_path / run.files.folder.name)]),
+        ("H1_K1_other_debug", [*evaluate, "--force", "-k", "other", "--data-dir", str(other)]),
         ("H1_K1_elsewhere_debug", [*evaluate, "--data-dir", str(tmp_path / "elsewhere")]),
         ("H1_K1_bf16-mixed_debug", [*evaluate, "--precision", "bf16-mixed"]),
         ("H1_K1_apart-best_epoch_1_1_debug", ["--evaluate", str(tmp_path / "apart" / "best_epoch_1_1.bin"), "--debug"]),

@@ -1,0 +1,57 @@
+"""Linear layers whose float32 products on a CPU are oneDNN's.
+
+PyTorch gives these products to MKL. On AMD processors oneDNN, which ships with the same PyTorch, is a quarter faster at
+the network's sizes (docs/PERFORMANCE.md); PyTorch's own compiler calls it by the operator that is used here.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+class Linear(nn.Linear):
+    """nn.Linear, and its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias, as torch.nn.functional.linear: x (..., I), weight (O, I), bias (O,) -> (..., O)."""
+    by_onednn = (
+        _HAS_ONEDNN
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+    return _OneDNNLinear.apply(x, weight, bias) if by_onednn else F.linear(x, weight, bias)
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    """`linear`; the gradient of the weights is MKL's, which is the faster one there."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor):
+        x, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        rows = gradient.flatten(0, -2)
+        return (
+            _product(gradient, weight.t()) if ctx.needs_input_grad[0] else None,
+            rows.t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.needs_input_grad[2] else None,
+        )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
