@@ -61,7 +61,6 @@ class GaussianDiffusion:
             t: (B,) the steps.
             noise: like x_start, standard normal.
         """
-        t, noise = t.to(x_start.device), noise.to(x_start)
         x_t = self.noisy_pose(self.q_sample(x_start * self.scale, t, noise))
         return (denoise(x_t, t) - x_start).norm(dim=-1).mean()
 

@@ -18,6 +18,7 @@ from common.aggregation import mean_hypothesis, nearest_reprojection, reproject_
 from common.answers import SequenceAnswers
 from common.camera import project_to_2d
 from common.clips import MM, Clip, truths_of
+from common.devices import upload
 from common.metrics import joint_errors
 from common.model import DSGDiffu
 from common.protocols import mean_errors, setting_poses
@@ -218,11 +219,11 @@ def clip_hypotheses(
         noise = torch.stack(
             [window_noise(sampling.seed, clip.name, begin + number, shape) for number in range(len(batch))], dim=1
         )
-        x_2d = torch.from_numpy(clip.poses_2d[batch]).to(model.device)
+        x_2d = upload(torch.from_numpy(clip.poses_2d[batch]), model.device)
         yield (
             batch,
             first[begin : begin + len(batch)],
-            model.sample(x_2d, texts.prompts(sampling.told(clip), len(batch)), noise.to(model.device)),
+            model.sample(x_2d, texts.prompts(sampling.told(clip), len(batch)), upload(noise, model.device)),
         )
         if sampling.one_batch:
             return

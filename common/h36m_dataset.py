@@ -60,10 +60,10 @@ def read_h36m_format(
         for message in one_sided_actions(subject, actions_3d, actions_2d, path_3d, path_2d):
             raise DataError(message)
         clips[subject] = {}
-        for action, world in actions_3d.items():
+        for action in list(actions_3d):  # what was read is let go as the clips are made: half the memory
             name = f"{subject} {action}"
-            world = check_world(description, world, f"{path_3d}: {name}")
-            pixels = check_views(actions_2d[action], len(views), f"{path_2d}: {name}")
+            world = check_world(description, actions_3d.pop(action), f"{path_3d}: {name}")
+            pixels = check_views(actions_2d.pop(action), len(views), f"{path_2d}: {name}")
             trust = check_confidences(confidences, subject, action, len(views), path_2d)
             clips[subject][action] = [
                 view_clip(description, subject, action, camera, world, of_camera, its_trust, path_2d)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
+from common.devices import upload
 from common.diffusion import Denoise, GaussianDiffusion
 from common.sampler import sample_hypotheses
 from common.skeleton import Skeleton
@@ -128,8 +129,9 @@ class DSGDiffu(nn.Module):
             draws: of these windows.
         """
         told = [NEUTRAL_VERB if hide else verb for verb, hide in zip(verbs, draws.hidden.tolist(), strict=True)]
-        denoise = self.given(x_2d, self.encode(told), draws.dropped.to(x_2d.device))
-        return self.diffusion.training_loss(denoise, x_start[:, None], draws.t, draws.noise)
+        t, noise, dropped = (upload(drawn, x_2d.device) for drawn in (draws.t, draws.noise, draws.dropped))
+        denoise = self.given(x_2d, self.encode(told), dropped)
+        return self.diffusion.training_loss(denoise, x_start[:, None], t, noise)
 
     def forward(self, x_2d: Tensor, x_start: Tensor, verbs: Sequence[str], draws: Draws) -> Tensor:
         """`training_loss`: what processes that train together exchange gradients after."""

@@ -22,6 +22,7 @@ from common.checkpoints import BEST, BEST_EMA, LAST, Checkpoint, read_epoch, wri
 from common.clips import Clip
 from common.curves import write_curves
 from common.datasets import Dataset
+from common.devices import upload
 from common.errors import DataError, StoppedError
 from common.evaluation import MM, Sampling, TextCache, clip_hypotheses, evaluate
 from common.files import write_text
@@ -89,7 +90,7 @@ def shared_gradient(
         piece = piece if len(piece) else torch.zeros(1, dtype=torch.long)
         batch = windows.batch(chosen[piece])
         with processes.exchanging(network, number == len(pieces)):
-            error = network(batch.x_2d.to(device), batch.x_start.to(device), batch.verbs, draws.of(piece))
+            error = network(upload(batch.x_2d, device), upload(batch.x_start, device), batch.verbs, draws.of(piece))
             (error * weight).backward()
         loss += error.detach() * weight
     loss = processes.total(loss)

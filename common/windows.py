@@ -45,6 +45,17 @@ def first_occurrences(frames: np.ndarray) -> np.ndarray:
     return first.reshape(frames.shape)
 
 
+def training_index(clips: list[Clip], window: int) -> tuple[Tensor, list[str]]:
+    """Frame numbers of every window of all clips, one clip after another, (W, F), and the action word of each."""
+    first, frames, verbs = 0, [], []
+    for clip in clips:
+        of_clip = window_frames(clip.num_frames, window, training_starts(clip.num_frames, window))
+        frames.append(first + of_clip)
+        verbs += [clip.verb] * len(of_clip)
+        first += clip.num_frames
+    return torch.from_numpy(np.concatenate(frames)), verbs
+
+
 class Batch(NamedTuple):
     """Windows for the training step."""
 
@@ -67,14 +78,7 @@ class TrainingWindows:
         self.seed = seed
         self.poses_2d = torch.from_numpy(np.concatenate([clip.poses_2d for clip in clips]))
         self.poses_3d = torch.from_numpy(np.concatenate([clip.poses_3d for clip in clips]))
-        first, frames, verbs = 0, [], []
-        for clip in clips:
-            of_clip = window_frames(clip.num_frames, window, training_starts(clip.num_frames, window))
-            frames.append(first + of_clip)
-            verbs += [clip.verb] * len(of_clip)
-            first += clip.num_frames
-        self.frames = torch.from_numpy(np.concatenate(frames))
-        self.verbs = verbs
+        self.frames, self.verbs = training_index(clips, window)
         self.copies = 2 if mirrored else 1
 
     @property

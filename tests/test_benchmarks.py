@@ -6,7 +6,7 @@ import re
 import pytest
 
 import benchmarks.__main__ as speed
-from benchmarks import gpu, preparation
+from benchmarks import gpu, preparation, streaming
 from benchmarks.works import WORKS
 from common.clip_text import random_text_tower
 from common.denoiser import DenoiserConfig
@@ -21,6 +21,18 @@ def test_preparation(capsys):
     lines = capsys.readouterr().out.splitlines()
     found = [re.fullmatch(r"(\w+), .*: [\d.]+ s, [\d.]+ GiB at most so far", line)[1] for line in lines]
     assert found == ["3dhp", "h36m"]
+
+
+def test_streaming(capsys):
+    assert streaming.main(["--part", "0.002", "--small"]) == 0
+    found = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert found == [
+        "load 3600 frames",
+        "index of 2400 windows, mirrored",
+        "order of an epoch",
+        "memory at most",
+        "step with data",
+    ]
 
 
 def test_every_work_runs_and_is_compared(tmp_path, capsys):

@@ -1,0 +1,13 @@
+"""From the host's memory to the device's."""
+
+import torch
+from torch import Tensor
+
+
+def upload(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device.
+
+    To CUDA through pinned memory, so that the host does not wait: while the device computes a batch, the host gathers
+    the next one and has it on its way.
+    """
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
