@@ -123,26 +123,32 @@ def description_of(lifter: TrainedLifter, path: Path) -> OnnxDescription:
 def onnx_bytes(network: OneStep, description: OnnxDescription) -> bytes:
     """The network as an ONNX model, with its metadata: B, H and F free, weights within."""
     F = description.num_frames
-    windows, hypotheses = Dim("B"), Dim("H")
-    frames = Dim("F", max=F) if F > 1 else None
+    windows, hypotheses = Dim("B", max=1 << 30), Dim("H", max=1 << 30)  # torch 2.6 takes none without an end
+    frames = Dim("F", max=F) if F > 1 else Dim.STATIC
+    free = ({0: windows, 1: frames}, {0: windows, 1: hypotheses, 2: frames}, {0: windows})
     with _quiet():
+        # Captured first: from a module, torch.onnx.export would make sizes fixed where it finds no other way.
+        inputs = random_windows(description, (3, 2, F))
+        captured = torch.export.export(network, inputs, dynamic_shapes=free, strict=False)
         program = torch.onnx.export(
-            network,
-            random_windows(description, (3, 2, F)),
+            captured,
             dynamo=True,
             opset_version=OPSET,
             input_names=list(INPUTS),
             output_names=list(OUTPUT),
-            dynamic_shapes=({0: windows, 1: frames}, {0: windows, 1: hypotheses, 2: frames}, {0: windows}),
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
-    for node in model.graph.node:  # where in the code it comes from
-        node.ClearField("metadata_props")
-        node.ClearField("doc_string")
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
-        value.ClearField("metadata_props")
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):  # where in our code they come from
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")  # the sizes on the way, which follow from those of the inputs
+    for value, letters in zip((*graph.input, *graph.output), ("BF", "BHF", "B", "BHF"), strict=True):
+        for size, letter in zip(value.type.tensor_type.shape.dim, letters, strict=False):
+            if letter != "F" or F > 1:
+                size.dim_param = letter
     for name, value in description.as_metadata().items():
         model.metadata_props.add(key=name, value=value)
     return model.SerializeToString()
