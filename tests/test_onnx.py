@@ -86,7 +86,11 @@ def test_the_file_answers_what_the_network_does(lifters, B, H, F):  # noqa: N803
 
 @pytest.mark.parametrize(
     "options",
-    [["-num_proposals", "3", "-sampling_timesteps", "4"], ["-f", "5", "--solver", "dpm++2m"], ["--fps", "25"]],
+    [
+        ["-num_proposals", "3", "-sampling_timesteps", "4"],
+        ["-f", "5", "--solver", "dpm++2m"],
+        ["--fps", "25", "--aggregation", "P_Agg"],
+    ],
 )
 def test_predict_gives_the_same_poses_with_both(run, tmp_path, keypoints, outcome, options):
     found = {}
