@@ -469,6 +469,11 @@ def _as_in(name: str, **changed: object):
     return field(default=default, metadata={**entry.metadata, **changed})
 
 
+TORCH, ONNX_RUNTIME = "torch", "onnxruntime"
+_OF_TORCH = ("dataset", "text_encoder", "clip_weights", "compat_release", "gpu", "device", "precision", "compile")
+"""Options of predict.py that only a checkpoint knows."""
+
+
 @dataclass(frozen=True)
 class PredictOptions:
     """What predict.py was asked to do."""
@@ -533,8 +538,12 @@ class PredictOptions:
 
     checkpoint: str | None = _as_in("checkpoint", group="network", help="the folder of the run whose network lifts")
     evaluate: str | None = _as_in(
-        "evaluate", group="network", help="its checkpoint, in -c or a path (default: its best epoch)"
+        "evaluate", group="network", help="its checkpoint or ONNX file, in -c or a path (default: its best epoch)"
     )
+    backend: str = _option(
+        TORCH, "--backend", group="network", choices=(TORCH, ONNX_RUNTIME),
+        help="what computes the network: PyTorch a checkpoint, ONNX Runtime what common.export_onnx made of one",
+    )  # fmt: skip
     dataset: str | None = _as_in(
         "dataset", default=None, group="network", help="that it was trained on (default: what the checkpoint says)"
     )
@@ -633,6 +642,12 @@ class PredictOptions:
             raise UsageError("--width and --height with --video, which has its own size: give one of them")
         if self.checkpoint is None and self.evaluate is None:
             raise UsageError("whose network? Give -c, a run's folder, or --evaluate, a checkpoint")
+        idle = [self.flag(name) for name in _OF_TORCH if name in self.given]
+        if idle and self.backend == ONNX_RUNTIME:
+            raise UsageError(
+                f"{', '.join(idle)} would do nothing here: --backend {ONNX_RUNTIME} takes an ONNX file, whose text is "
+                "within, and the CPU; leave out what is not meant"
+            )
         idle = [
             self.flag(name) for name in ("viz_skip", "viz_limit", "viz_downsample", "viz_size") if name in self.given
         ]
@@ -654,5 +669,58 @@ def parse_predict_options(argv: Sequence[str] | None, description: str) -> Predi
     """
     given = vars(option_parser(PredictOptions(), description).parse_args(argv))
     options = PredictOptions(**given, given=frozenset(given))
+    options.check()
+    return options
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What common.export_onnx was asked to do."""
+
+    checkpoint: str | None = _as_in("checkpoint", group="network", help="the folder of the run whose network it is")
+    evaluate: str | None = _as_in(
+        "evaluate", group="network", help="its checkpoint, in -c or a path (default: its best epoch)"
+    )
+    verb: str = _option(
+        "", "--verb", group="network", metavar="WORD",
+        help="the action of the prompt in the file, as the training data calls it, such as Walking (default: none is "
+        "told)",
+    )  # fmt: skip
+    text_encoder: str | None = _as_in(
+        "text_encoder", default=None, help="CLIP ViT-B/32 or random weights (default: the checkpoint's)"
+    )
+    clip_weights: str | None = _as_in("clip_weights")
+    out: str | None = _option(
+        None, "--out", group="output", metavar="FILE", help="the ONNX file (default: the checkpoint's name with .onnx)"
+    )
+
+    given: frozenset[str] = frozenset()
+
+    def check(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UsageError: one line.
+        """
+        for name in sorted(self.given - {"verb"}):
+            if getattr(self, name) == "":
+                flag = next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
+                raise UsageError(f"{flag} is empty; give a name, or leave it out")
+        if self.checkpoint is None and self.evaluate is None:
+            raise UsageError("whose network? Give -c, a run's folder, or --evaluate, a checkpoint")
+        if self.clip_weights and self.text_encoder == "random":
+            raise UsageError("--clip-weights with --text-encoder random: give one of them")
+        if self.out is not None and Path(self.out).suffix != ".onnx":
+            raise UsageError(f"--out is {self.out}; expected a name that ends in .onnx")
+
+
+def parse_export_options(argv: Sequence[str] | None, description: str) -> ExportOptions:
+    """Fill common.export_onnx's options from the command line.
+
+    Raises:
+        UsageError: one line.
+    """
+    given = vars(option_parser(ExportOptions(), description).parse_args(argv))
+    options = ExportOptions(**given, given=frozenset(given))
     options.check()
     return options

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.denoiser import DenoiserConfig
 from common.errors import DataError, UsageError
-from common.files import replacing
+from common.files import find_in_run, replacing
 from common.plain_pickle import NamesCodeError, RefusedError
 from common.skeleton import Skeleton
 from common.text_prompts import PromptPart
@@ -98,24 +98,19 @@ def read_epoch(path: Path) -> int | None:
     return _load(path).get("epoch") if path.is_file() else None
 
 
-def find_checkpoint(name: str, folder: Path) -> Path:
-    """The file `name` in the run's folder, or by its own path, which may lead anywhere.
+def is_of_release(path: Path) -> bool:
+    """Whether the network in a checkpoint is the public release's variant, whoever wrote the file.
 
     Raises:
-        DataError: there is none (the line lists those that there are), or the name leads out of the folder.
+        DataError: not readable.
     """
-    inside, own = folder / name, Path(name)
-    if inside.is_file() and not own.is_absolute() and not inside.resolve().is_relative_to(folder.resolve()):
-        if own.is_file():
-            return own
-        raise DataError(
-            f"{inside} leads out of the run's folder, to {inside.resolve()}; name that file by its own path"
-        )
-    for path in (inside, own):
-        if path.is_file():
-            return path
-    there = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "none"
-    raise DataError(f"{folder / name} not found; checkpoints there: {there}")
+    content = _load(path)
+    return "model_pos" in content or content.get("compat_release") is True
+
+
+def find_checkpoint(name: str, folder: Path) -> Path:
+    """See `find_in_run`."""
+    return find_in_run(name, folder, "checkpoints", "*.bin")
 
 
 def read_checkpoint(path: Path, skeleton: Skeleton | None, compat_release: bool, force: bool = False) -> Checkpoint:

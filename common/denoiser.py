@@ -160,7 +160,9 @@ class Denoiser(nn.Module):
     def temporal_positions(self, num_frames: int) -> Tensor:
         """The embeddings of `num_frames` frames, (1, num_frames, D): the middle ones, if the window is shorter."""
         start = (self.config.num_frames - num_frames) // 2
-        return self.temporal_position[:, start : start + num_frames]
+        # By index: an export would take a slice of all frames for one that is always of all.
+        frames = torch.arange(num_frames, device=self.temporal_position.device) + start
+        return self.temporal_position.index_select(1, frames)
 
     def check_size(self, num_frames: int, num_joints: int, _coordinates: int) -> None:
         if self.skeleton.num_joints != num_joints:

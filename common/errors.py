@@ -1,8 +1,13 @@
 """The ways a command ends other than well: a user's mistakes, a signal, Ctrl-C; each one line and an exit code."""
 
 import argparse
+import contextlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
+"""What PyTorch says, on its devices, of an allocation that fails."""
 
 
 class _OneLineError(Exception):
@@ -71,3 +76,21 @@ def exit_code(
     except KeyboardInterrupt:
         tell(f"interrupted; {after_interrupt}")
         return INTERRUPTED
+
+
+@contextlib.contextmanager
+def memory_in_one_line(options: str) -> Iterator[None]:
+    """What does not fit into memory becomes a line that names the options to make smaller.
+
+    Raises:
+        UsageError: it did not fit.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        raise UsageError(
+            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller {options}"
+        ) from None

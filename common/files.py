@@ -79,3 +79,66 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def check_folder(folder: Path, flag: str) -> bool:
+    """Make the folder, and see at once that it can be written to; returns whether it is new.
+
+    Raises:
+        DataError: it cannot.
+    """
+    try:
+        new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+        return new
+    except FileExistsError:
+        raise DataError(f"{flag} {folder} is a file; name a folder") from None
+    except OSError as error:
+        raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
+
+
+@contextlib.contextmanager
+def result_folder(folder: Path, flag: str) -> Iterator[None]:
+    """Make a folder for results, and see at once that it can be written to; who leaves nothing in it leaves no folder.
+
+    Args:
+        folder: where.
+        flag: the option that names it.
+
+    Raises:
+        DataError: it cannot be written to.
+    """
+    new = check_folder(folder, flag)
+    try:
+        yield
+    finally:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def find_in_run(name: str, folder: Path, kind: str, pattern: str) -> Path:
+    """The file `name` in the run's folder, or by its own path, which may lead anywhere.
+
+    Args:
+        name: as the user gave it.
+        folder: the run's.
+        kind, pattern: what such files are, and how they are called: those that there are stand in the refusal.
+
+    Raises:
+        DataError: there is none, or the name leads out of the folder.
+    """
+    inside, own = folder / name, Path(name)
+    if inside.is_file() and not own.is_absolute() and not inside.resolve().is_relative_to(folder.resolve()):
+        if own.is_file():
+            return own
+        raise DataError(
+            f"{inside} leads out of the run's folder, to {inside.resolve()}; name that file by its own path"
+        )
+    for path in (inside, own):
+        if path.is_file():
+            return path
+    there = ", ".join(sorted(path.name for path in folder.glob(pattern))) or "none"
+    raise DataError(f"{folder / name} not found; {kind} there: {there}")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from common.linear import Linear, linear
@@ -195,7 +195,7 @@ class PromptAttention(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, text: TextKeys) -> Tensor:
         """x (R, F, J, D), e (B, D) and the texts of B windows -> (R, F, J, D); R is B times any number of rows each."""
-        e = e.repeat_interleave(len(x) // len(e), dim=0)
+        e = repeat(e, "b d -> (b h) d", h=x.shape[0] // e.shape[0])
         return self.gat(x) + self.stylization(self.read(x, text), e)
 
     def text_keys(self, text_tokens: Tensor) -> TextKeys:

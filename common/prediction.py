@@ -5,26 +5,27 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from common.arguments import PredictOptions, parse_predict_options
+from common.arguments import ONNX_RUNTIME, PredictOptions, parse_predict_options
 from common.bvh_export import check_bvh, write_bvh
 from common.camera import LEVEL, Camera, image_coordinates, normalize_screen_coordinates
-from common.checkpoints import BEST, find_checkpoint
 from common.clips import Clip
-from common.errors import DataError, UsageError, exit_code
+from common.errors import DataError, UsageError, exit_code, memory_in_one_line
+from common.files import find_in_run, result_folder
 from common.input_cameras import PinholeCamera, camera_from_fov, guessed_camera, read_intrinsics
 from common.keypoint_checks import outside
 from common.lifted_files import write_csv, write_lifted
-from common.lifting import Lifted, lift
+from common.lifting import Lifted, Lifter, lift
+from common.onnx_files import BEST_ONNX
+from common.onnx_lifter import load_onnx_lifter
 from common.pose_input import PersonTrack, PoseInput, is_keypoints, of_detections, read_keypoints
 from common.rendering import render
-from common.runs import memory_in_one_line, run_folder
 from common.scenes import clip_scene
-from common.trained_lifter import TrainedLifter, load_lifter
+from common.solvers import Solver
 from common.video_detection import detect_people, load_detector, write_detections
 from common.video_frames import ImageSequence, open_images
 
@@ -35,6 +36,23 @@ _OF_NETWORK = (
     "precision", "compile", "num_proposals", "sampling_timesteps",
 )  # fmt: skip
 """Options that `load_lifter` takes."""
+
+
+class Network(Lifter, Protocol):
+    """What lifts, and what is said of it."""
+
+    @property
+    def dataset(self) -> str:
+        """What it was trained on."""
+        ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def num_timesteps(self) -> int:
+        """T, of its diffusion."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -82,7 +100,7 @@ def predict(options: PredictOptions) -> None:
         images = open_images(options.video)
     if detect is None:
         _refuse_given(options, ("detector_mode", "detector", "pose_model"), path)
-    with run_folder(options.folder, "--out"):
+    with result_folder(options.folder, "--out"):
         model = load_model(options)
         if detect is not None:
             detections = detect_people(images, detect)
@@ -138,24 +156,47 @@ def _refuse_given(options: PredictOptions, names: Sequence[str], path: Path) -> 
         raise UsageError(f"{', '.join(idle)} would do nothing here: {path} is {kind}; leave out what is not meant")
 
 
-def load_model(options: PredictOptions) -> TrainedLifter:
+def load_model(options: PredictOptions) -> Network:
     """The network of -c and --evaluate.
 
     Raises:
         UsageError, DataError: one line.
     """
-    path = find_checkpoint(options.evaluate or BEST, Path(options.checkpoint or "."))
-    asked = {name: getattr(options, name) for name in _OF_NETWORK if name in options.given}
-    model = load_lifter(path, options.verb, **asked)
-    if options.sampling_timesteps > model.model.diffusion.num_timesteps:
+    path, model, told = (_onnx_network if options.backend == ONNX_RUNTIME else _torch_network)(options)
+    if options.sampling_timesteps > model.num_timesteps:
         raise UsageError(
-            f"-sampling_timesteps {options.sampling_timesteps} is more than the {model.model.diffusion.num_timesteps} "
+            f"-sampling_timesteps {options.sampling_timesteps} is more than the {model.num_timesteps} "
             f"that {path} was trained with; give fewer"
         )
     if options.overlap is not None and options.overlap >= model.num_frames:
         raise UsageError(f"--overlap is {options.overlap}; expected less than a window's {model.num_frames} frames")
-    print(f"network  {path}, epoch {model.checkpoint.epoch}: {model.dataset}, {model.num_frames} frames a window")
+    print(f"network  {path}, epoch {model.epoch}: {model.dataset}, {model.num_frames} frames a window{told}")
     return model
+
+
+def _torch_network(options: PredictOptions) -> tuple[Path, Network, str]:
+    """(its file, the network, what is to be said of it)."""
+    # Imported here: ONNX files need none of what PyTorch's network is made of.
+    from common.checkpoints import BEST, find_checkpoint
+    from common.trained_lifter import load_lifter
+
+    path = find_checkpoint(options.evaluate or BEST, Path(options.checkpoint or "."))
+    if path.suffix == ".onnx":
+        raise UsageError(f"{path} is an ONNX file, not a checkpoint; add --backend {ONNX_RUNTIME}")
+    asked = {name: getattr(options, name) for name in _OF_NETWORK if name in options.given}
+    return path, load_lifter(path, options.verb, **asked), ""
+
+
+def _onnx_network(options: PredictOptions) -> tuple[Path, Network, str]:
+    path = find_in_run(options.evaluate or BEST_ONNX, Path(options.checkpoint or "."), "ONNX files", "*.onnx")
+    model = load_onnx_lifter(path, options.num_frames, Solver(options.solver, options.eta))
+    verb = model.description.verb
+    if "verb" in options.given and options.verb != verb:
+        raise UsageError(
+            f"--verb '{options.verb}': the prompt in {path} is that of '{verb}'; leave it out, or export the network "
+            "with this one"
+        )
+    return path, model, f", ONNX Runtime, {f'told {verb}' if verb else 'told no action'}"
 
 
 def choose_camera(options: PredictOptions, found: PoseInput, images: ImageSequence | None) -> Camera | PinholeCamera:
@@ -203,7 +244,7 @@ def camera_data(camera: Camera | PinholeCamera) -> dict:
     }  # fmt: skip
 
 
-def choose_fps(options: PredictOptions, found: PoseInput, images: ImageSequence | None, model: TrainedLifter) -> float:
+def choose_fps(options: PredictOptions, found: PoseInput, images: ImageSequence | None, model: Network) -> float:
     """Frames a second: --fps, the video's, the file's, or, saying so, the network's."""
     known = options.fps or (images.fps if images else None) or found.fps
     if known is None:
@@ -226,7 +267,7 @@ def _file_stems(people: Sequence[PersonTrack]) -> list[str]:
     return stems
 
 
-def predict_person(options: PredictOptions, model: TrainedLifter, shot: Shot, person: PersonTrack, stem: Path) -> None:
+def predict_person(options: PredictOptions, model: Network, shot: Shot, person: PersonTrack, stem: Path) -> None:
     """Lift one person, and write all files of them: `stem` and a suffix."""
     lifted = lift(
         person.keypoints,
@@ -269,7 +310,7 @@ def predict_person(options: PredictOptions, model: TrainedLifter, shot: Shot, pe
             "person": person.name,
             "read": shot.found.read,
             "notes": notes,
-            "checkpoint_epoch": model.checkpoint.epoch,
+            "checkpoint_epoch": model.epoch,
             "trained_on": model.dataset,
             "network_fps": model.fps,
         },
@@ -287,7 +328,7 @@ def predict_person(options: PredictOptions, model: TrainedLifter, shot: Shot, pe
 
 def draw_person(
     options: PredictOptions,
-    model: TrainedLifter,
+    model: Network,
     shot: Shot,
     person: PersonTrack,
     lifted: Lifted,

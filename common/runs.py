@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,9 +23,9 @@ from common.dataset_description import DatasetDescription, DatasetScores
 from common.datasets import DATASETS, Dataset, load_dataset
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.errors import DataError, UsageError
+from common.errors import DataError, UsageError, memory_in_one_line
 from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
-from common.files import remove_parts, replacing, write_json
+from common.files import check_folder, remove_parts, replacing, result_folder, write_json
 from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
@@ -42,13 +41,10 @@ from common.training_state import Best, TrainingState
 SCORES = "scores"
 """What the folder, in the run's, of a dataset's own scores begins with; then comes the evaluation's name."""
 RUN_FILES = (
-    "*.bin", "options.json", MANIFEST, "training_log.*", "training_curves.png", "prediction.png", "*_test_log_*.txt",
-    "results_*.json", REPORT, "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
+    "*.bin", "*.onnx", "options.json", MANIFEST, "training_log.*", "training_curves.png", "prediction.png",
+    "*_test_log_*.txt", "results_*.json", REPORT, "*_predictions_*.npz", "inference_data_*.mat", f"{SCORES}_*",
 )  # fmt: skip
 """What a run writes into its folder."""
-
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
-"""What PyTorch says, on its devices, of an allocation that fails."""
 
 PRECISIONS = {"32": None, "bf16-mixed": torch.bfloat16}
 
@@ -83,24 +79,6 @@ def run_within_memory(options: Options) -> None:
     """
     with memory_in_one_line("-b, -num_proposals, -sampling_timesteps, -timestep, -f, -cs or -dep"):
         run(options)
-
-
-@contextlib.contextmanager
-def memory_in_one_line(options: str) -> Iterator[None]:
-    """What does not fit into memory becomes a line that names the options to make smaller.
-
-    Raises:
-        UsageError: it did not fit.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
-            raise
-        size = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
-        raise UsageError(
-            f"not enough memory{f' for {size[1]}' if size else ''}; ask for less at a time: a smaller {options}"
-        ) from None
 
 
 def run(options: Options) -> None:
@@ -341,43 +319,15 @@ def gpu_of(options: Options, seat: Seat | None, num_visible: int) -> int:
     return seat.local_rank
 
 
-def check_folder(folder: Path, flag: str) -> bool:
-    """Make the folder, and see at once that it can be written to; returns whether it is new.
-
-    Raises:
-        DataError: it cannot.
-    """
-    try:
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-        return new
-    except FileExistsError:
-        raise DataError(f"{flag} {folder} is a file; name a folder") from None
-    except OSError as error:
-        raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
-
-
 @contextlib.contextmanager
-def run_folder(folder: Path, flag: str = "-c") -> Iterator[None]:
-    """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
-
-    The process that leads does so, and alone needs it.
+def run_folder(folder: Path) -> Iterator[None]:
+    """`result_folder` of the process that leads, which alone needs it.
 
     Raises:
         DataError: it cannot be written to.
     """
-    if not processes.leads():
+    with result_folder(folder, "-c") if processes.leads() else contextlib.nullcontext():
         yield
-        return
-    new = check_folder(folder, flag)
-    try:
-        yield
-    finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | None) -> TextTower:

@@ -36,6 +36,14 @@ class TrainedLifter:
     def skeleton(self) -> Skeleton:
         return self.model.skeleton
 
+    @property
+    def epoch(self) -> int:
+        return self.checkpoint.epoch
+
+    @property
+    def num_timesteps(self) -> int:
+        return self.model.diffusion.num_timesteps
+
     def sample(self, x_2d: Tensor, noise: Tensor) -> Tensor:
         """See `common.lifting.Lifter`."""
         device = self.model.device
