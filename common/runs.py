@@ -26,7 +26,7 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError
 from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
-from common.files import remove_parts, replacing, write_json
+from common.files import remove_parts, replacing, writable_folder, write_json
 from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
@@ -341,25 +341,6 @@ def gpu_of(options: Options, seat: Seat | None, num_visible: int) -> int:
     return seat.local_rank
 
 
-def check_folder(folder: Path, flag: str) -> bool:
-    """Make the folder, and see at once that it can be written to; returns whether it is new.
-
-    Raises:
-        DataError: it cannot.
-    """
-    try:
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-        return new
-    except FileExistsError:
-        raise DataError(f"{flag} {folder} is a file; name a folder") from None
-    except OSError as error:
-        raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
-
-
 @contextlib.contextmanager
 def run_folder(folder: Path, flag: str = "-c") -> Iterator[None]:
     """Make the run's folder, and see at once that it can be written to; a run that left nothing leaves no folder.
@@ -372,12 +353,8 @@ def run_folder(folder: Path, flag: str = "-c") -> Iterator[None]:
     if not processes.leads():
         yield
         return
-    new = check_folder(folder, flag)
-    try:
+    with writable_folder(folder, flag):
         yield
-    finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | None) -> TextTower:
@@ -490,10 +467,11 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         print(f"note: {both}")
     if processes.leads():
         if not options.nolog:
-            check_folder(Path(options.log), "-l")
+            with writable_folder(Path(options.log), "-l"):
+                pass
+        remove_parts(folder)  # first: half of a file is no run to move aside
         if resumed is None or path.resolve().parent != folder.resolve():
             move_aside(folder)
-        remove_parts(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
     if processes.leads():
         write_manifest(folder, options, model.device, tower, annotation, None if resumed is None else resumed.epoch)
@@ -523,7 +501,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         place = f"{state.progress.batches} batches into epoch {state.epoch + 1}"
         print(
             f"going on {place if state.progress.batches else f'after epoch {state.epoch}'} with the learning rate "
-            f"{state.learning_rate:g}; -lr is not used"
+            f"{state.learning_rate:g}{'; -lr is not used' if 'learning_rate' in options.given else ''}"
         )
         if state.processes_before != processes.count():
             exactly = "but for dropout, which each draws for itself" if options.dropout else "to within rounding"
