@@ -172,7 +172,7 @@ def test_half_of_a_file_is_no_run_that_is_moved_aside(run, monkeypatch):
     (run.folder / ".last.1.part.bin").touch()
     monkeypatch.setattr("common.runs.fit", interrupt)
     assert run() == 130
-    assert {path.name for path in run.folder.iterdir()} == {"options.json", "manifest.json", "log"}
+    assert {path.name for path in run.folder.iterdir()} == {"options.json", "manifest.json"}
 
 
 def test_a_run_that_is_done_is_evaluated_again(run, undisturbed, capsys):
