@@ -2,12 +2,18 @@
 
 import sys
 
-from common.arguments import H36M_CPN
-from common.runs import run_script
+from common.errors import exit_code
+
+
+def run(argv) -> int:
+    from common.arguments import H36M_CPN  # here, since PyTorch takes seconds to import and Ctrl-C then is one line too
+    from common.runs import run_script
+
+    return run_script(argv, H36M_CPN, __doc__)
 
 
 def main(argv=None) -> int:
-    return run_script(argv, H36M_CPN, __doc__)
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

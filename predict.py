@@ -2,11 +2,17 @@
 
 import sys
 
-from common.prediction import predict_script
+from common.errors import exit_code
+
+
+def run(argv) -> int:
+    from common.prediction import predict_script  # here, since PyTorch takes seconds to import: Ctrl-C then is one line
+
+    return predict_script(argv, __doc__)
 
 
 def main(argv=None) -> int:
-    return predict_script(argv, __doc__)
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

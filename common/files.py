@@ -20,8 +20,48 @@ def why_not_written(path: Path, error: OSError) -> str:
 
 
 @contextlib.contextmanager
+def folder_for(folder: Path) -> Iterator[None]:
+    """Make the folder for what is written within this; where nothing came of it, what was made goes again."""
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # one that holds something stays, and those around it
+            for place in new:
+                if os.path.lexists(place):
+                    place.rmdir()
+
+
+@contextlib.contextmanager
+def writable_folder(folder: Path, flag: str) -> Iterator[None]:
+    """`folder_for`, seeing at once, before the work, that it can be written to.
+
+    Args:
+        folder: to make; it may be there.
+        flag: the option that names it.
+
+    Raises:
+        DataError: it cannot.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder_for(folder))
+            probe = folder / f".{os.getpid()}.probe"
+            probe.touch()
+            probe.unlink()
+        except FileExistsError:
+            raise DataError(f"{flag} {folder} is a file; name a folder") from None
+        except OSError as error:
+            raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
+        yield
+
+
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A file name beside `path` to write to: on success it is on the disk and becomes `path`; a failure removes it.
+    """A file name beside `path` to write to: on success it is on the disk and becomes `path`.
+
+    A failure leaves neither it nor a folder that was made for it.
 
     Raises:
         DataError: the folder or the file cannot be written.
@@ -29,18 +69,18 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")  # the suffix tells writers the format
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # What the folder forbids is said before the work, and by the system; a link there is not followed.
-            part.unlink(missing_ok=True)
-            part.touch(exist_ok=False)
-            yield part
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(part, path)
-            sync_folder(path.parent)
-        finally:
-            part.unlink(missing_ok=True)
+        with folder_for(path.parent):
+            try:
+                # What the folder forbids is said before the work, and by the system; a link there is not followed.
+                part.unlink(missing_ok=True)
+                part.touch(exist_ok=False)
+                yield part
+                with open(part, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+                sync_folder(path.parent)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         reason = why_not_written(path, error)
         raise DataError(f"{path} cannot be written ({reason}); a file that was there before is still whole") from None
@@ -79,44 +119,6 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def check_folder(folder: Path, flag: str) -> bool:
-    """Make the folder, and see at once that it can be written to; returns whether it is new.
-
-    Raises:
-        DataError: it cannot.
-    """
-    try:
-        new = not folder.exists()
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-        return new
-    except FileExistsError:
-        raise DataError(f"{flag} {folder} is a file; name a folder") from None
-    except OSError as error:
-        raise DataError(f"{flag} {folder} cannot be written to ({error.strerror}); name another folder") from None
-
-
-@contextlib.contextmanager
-def result_folder(folder: Path, flag: str) -> Iterator[None]:
-    """Make a folder for results, and see at once that it can be written to; who leaves nothing in it leaves no folder.
-
-    Args:
-        folder: where.
-        flag: the option that names it.
-
-    Raises:
-        DataError: it cannot be written to.
-    """
-    new = check_folder(folder, flag)
-    try:
-        yield
-    finally:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def find_in_run(name: str, folder: Path, kind: str, pattern: str) -> Path:

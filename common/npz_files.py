@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from common.errors import DataError
-from common.files import why_not_written
+from common.files import folder_for, why_not_written
 from common.plain_pickle import (
     ARRAY_KINDS,
     COPY_AGAIN,
@@ -98,20 +98,20 @@ def write_npz(path: str | os.PathLike, /, **members: object) -> None:
         if path.is_dir():
             raise RefusedError("it is a folder", "give a file's path")
         arrays = {name: _writable_array(name, member) for name, member in members.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{secrets.token_hex(8)}.npz.tmp")
-        try:
-            with open(temporary, "xb") as stream:
-                with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-                    for name, array in arrays.items():
-                        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                            npy_format.write_array(member, array, allow_pickle=True)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with folder_for(path.parent):
+            try:
+                with open(temporary, "xb") as stream:
+                    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                        for name, array in arrays.items():
+                            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                                npy_format.write_array(member, array, allow_pickle=True)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except RefusedError as error:
         raise DataError(f"{path}: not written, {error.found}; {error.remedy}") from error
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path, a lone surrogate in a member's name

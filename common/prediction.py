@@ -15,7 +15,7 @@ from common.bvh_export import check_bvh, write_bvh
 from common.camera import LEVEL, Camera, image_coordinates, normalize_screen_coordinates
 from common.clips import Clip
 from common.errors import DataError, UsageError, exit_code, memory_in_one_line
-from common.files import find_in_run, result_folder
+from common.files import find_in_run, writable_folder
 from common.input_cameras import PinholeCamera, camera_from_fov, guessed_camera, read_intrinsics
 from common.keypoint_checks import outside
 from common.lifted_files import write_csv, write_lifted
@@ -100,7 +100,7 @@ def predict(options: PredictOptions) -> None:
         images = open_images(options.video)
     if detect is None:
         _refuse_given(options, ("detector_mode", "detector", "pose_model"), path)
-    with result_folder(options.folder, "--out"):
+    with writable_folder(options.folder, "--out"):
         model = load_model(options)
         if detect is not None:
             detections = detect_people(images, detect)

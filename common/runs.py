@@ -25,7 +25,7 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError, memory_in_one_line
 from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
-from common.files import check_folder, remove_parts, replacing, result_folder, write_json
+from common.files import remove_parts, replacing, writable_folder, write_json
 from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
@@ -321,12 +321,12 @@ def gpu_of(options: Options, seat: Seat | None, num_visible: int) -> int:
 
 @contextlib.contextmanager
 def run_folder(folder: Path) -> Iterator[None]:
-    """`result_folder` of the process that leads, which alone needs it.
+    """`writable_folder` of the process that leads, which alone needs it.
 
     Raises:
         DataError: it cannot be written to.
     """
-    with result_folder(folder, "-c") if processes.leads() else contextlib.nullcontext():
+    with writable_folder(folder, "-c") if processes.leads() else contextlib.nullcontext():
         yield
 
 
@@ -440,10 +440,11 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         print(f"note: {both}")
     if processes.leads():
         if not options.nolog:
-            check_folder(Path(options.log), "-l")
+            with writable_folder(Path(options.log), "-l"):
+                pass
+        remove_parts(folder)  # first: half of a file is no run to move aside
         if resumed is None or path.resolve().parent != folder.resolve():
             move_aside(folder)
-        remove_parts(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
     if processes.leads():
         write_manifest(folder, options, model.device, tower, annotation, None if resumed is None else resumed.epoch)
@@ -473,7 +474,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
         place = f"{state.progress.batches} batches into epoch {state.epoch + 1}"
         print(
             f"going on {place if state.progress.batches else f'after epoch {state.epoch}'} with the learning rate "
-            f"{state.learning_rate:g}; -lr is not used"
+            f"{state.learning_rate:g}{'; -lr is not used' if 'learning_rate' in options.given else ''}"
         )
         if state.processes_before != processes.count():
             exactly = "but for dropout, which each draws for itself" if options.dropout else "to within rounding"

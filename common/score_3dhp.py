@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from common.clips import kind_of_truth
 from common.errors import DataError, OneLineParser, UsageError, exit_code
+from common.files import writable_folder
 from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME, SEQUENCES
 from common.mpi_inf_3dhp_errors import (
     prediction_errors,
@@ -29,11 +30,11 @@ from common.mpi_inf_3dhp_scores import UNKNOWN, notes, score_sequences
 from common.settings import SETTINGS
 
 
-def score_predictions(predictions: Path, test_set: Path, annotation: str) -> tuple[Result, list[str]]:
-    """Scores of every inference_data_<setting>.mat of a folder, and what was left out.
+def prediction_files(predictions: Path) -> dict[str, Path]:
+    """Setting -> its inference_data_<setting>.mat, of those that the folder has.
 
     Raises:
-        DataError: there is none, a file is odd, or it does not fit the test set.
+        DataError: there is none.
     """
     if not predictions.is_dir():
         raise DataError(f"{predictions} is no folder; give the one with inference_data_P_Agg.mat, ...")
@@ -41,12 +42,21 @@ def score_predictions(predictions: Path, test_set: Path, annotation: str) -> tup
     there = {setting: path for setting, path in paths.items() if path.exists()}
     if not there:
         raise DataError(f"{predictions} has no inference_data_P_Agg.mat, ...; main_3dhp.py --evaluate writes them")
-    left_out = [f"no {path.name}: left out" for setting, path in paths.items() if setting not in there]
+    return there
+
+
+def score_predictions(paths: dict[str, Path], test_set: Path, annotation: str) -> tuple[Result, list[str]]:
+    """Scores of every inference_data_<setting>.mat, and what was left out.
+
+    Raises:
+        DataError: a file is odd, or it does not fit the test set.
+    """
+    left_out = [f"no inference_data_{setting}.mat: left out" for setting in SETTINGS if setting not in paths]
     annotations = read_annotations(test_set, annotation)
     activities = {name: truth.activity[truth.valid] for name, truth in annotations.items()}
     left_out += [f"no {name}/annot_data.mat in {test_set}: left out" for name in SEQUENCES if name not in annotations]
     result: Result = {}
-    for setting, path in tqdm(there.items(), desc="settings", leave=False):
+    for setting, path in tqdm(paths.items(), desc="settings", leave=False):
         predicted = read_predictions(path)
         left_out += [f"no {name} in {path.name}: left out" for name in annotations if name not in predicted]
         result[setting] = {
@@ -138,24 +148,29 @@ def run(argv: Sequence[str] | None) -> None:
     if not options.per_joint_error and not (options.predictions and options.test_set):
         raise UsageError("nothing to score: give --predictions and --test-set, or --per-joint-error (--help says more)")
     if options.per_joint_error:
-        result, annotation = score_saved_errors(options.per_joint_error, options.annotation)
-        left_out: list[str] = []
+        files = {}
         out = options.per_joint_error.with_name(f"{options.per_joint_error.stem}_scores")
     else:
+        files = prediction_files(options.predictions)
         out = options.predictions
-        annotation, why = choose_annotation(options.predictions, options.annotation)
-        result, left_out = score_predictions(options.predictions, options.test_set, annotation)
-        left_out = [f"against {why}", *left_out]
     out = options.out or out
-    if others := other_scores(out, result, annotation):
-        raise DataError(
-            f"{out} has {len(others)} files of other scores, such as {others[0].name}, which would be taken for these; "
-            "give another --out, or delete them"
-        )
-    said = [*notes(result), *dict.fromkeys([*left_out, *all_left_out(result)])]
-    print(report(result, annotation, said))
-    written = write(out, result, annotation, said)
-    print(f"\nwritten to {out}: {len(written) - 2} CSVs, {written[-2].name}, {written[-1].name}")
+    with writable_folder(out, "--out"):
+        if options.per_joint_error:
+            result, annotation = score_saved_errors(options.per_joint_error, options.annotation)
+            left_out: list[str] = []
+        else:
+            annotation, why = choose_annotation(options.predictions, options.annotation)
+            result, left_out = score_predictions(files, options.test_set, annotation)
+            left_out = [f"against {why}", *left_out]
+        if others := other_scores(out, result, annotation):
+            raise DataError(
+                f"{out} has {len(others)} files of other scores, such as {others[0].name}, which would be taken for "
+                "these; give another --out, or delete them"
+            )
+        said = [*notes(result), *dict.fromkeys([*left_out, *all_left_out(result)])]
+        print(report(result, annotation, said))
+        written = write(out, result, annotation, said)
+        print(f"\nwritten to {out}: {len(written) - 2} CSVs, {written[-2].name}, {written[-1].name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from common import run_report, runs
 from common.camera import image_coordinates, load_cameras, project_to_2d, world_to_camera
+from common.clip_text import TextTowerConfig, random_text_tower
 from common.datasets import DATASETS
 from common.mpi_inf_3dhp_dataset import CALIBRATIONS
 from common.npz_files import write_npz
@@ -35,6 +37,19 @@ SMALL = [
     "--nolog",
 ]
 """Options of a network that trains in seconds."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def light_runs():
+    """What a run in this process has that takes seconds and is no matter of most tests, at a small size.
+
+    The random text tower, which its width makes the most of a checkpoint too, is made once; reports show no clips.
+    """
+    tower = random_text_tower(config=TextTowerConfig(width=32, layers=2, heads=4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "random_text_tower", lambda: tower)
+        patch.setattr(run_report, "NUM_PICTURES", 0)
+        yield
 
 
 def motion(num_frames: int, num_joints: int, seed: int) -> np.ndarray:

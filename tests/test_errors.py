@@ -1,5 +1,6 @@
 """What ends a command other than well: one line and an exit code, of every script."""
 
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ INTERRUPTED = (  # what runs, the name of its work, a command line, what helps
     (prepare_humaneva, "prepare", ["x"], "run it again"),
     (prepare_sample, "write_sample", ["--clips", str(ROOT)], "run it again"),
     (check_data, "check", [], "run it again"),
-    (score_3dhp, "score_predictions", ["--predictions", "x", "--test-set", "y"], "run it again"),
+    (score_3dhp, "prediction_files", ["--predictions", "x", "--test-set", "y"], "run it again"),
 )
 
 
@@ -62,6 +63,14 @@ def test_ctrl_c_in_a_run_says_how_to_resume(outcome, monkeypatch):
         130,
         "interrupted; run an evaluation again; a training that has a last.bin goes on with --resume auto\n",
     )
+
+
+@pytest.mark.parametrize("script", ["main.py", "main_gt.py", "main_3dhp.py", "predict.py"])
+def test_ctrl_c_while_pytorch_is_imported_is_one_line(script, tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, script], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted; run it again\n")
 
 
 def test_mistakes_have_their_exit_codes(capsys):

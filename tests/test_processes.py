@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from common import processes
+from common import processes, runs
 from common.arguments import Options
+from common.clip_text import random_text_tower
 from common.errors import UsageError
 from common.processes import Seat, first_host, launch, owners, share
 from common.runs import check_shares, gpu_of, num_processes
@@ -122,6 +123,14 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
         options(accumulate=5).check()
     with pytest.raises(UsageError, match="-gpu is '1,1'; a device is named twice"):
         options(gpu="1,1").check()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def the_usual_tower():
+    """That which the processes started here have: `light_runs` is for this one alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "random_text_tower", random_text_tower)
+        yield
 
 
 @pytest.fixture(scope="module")

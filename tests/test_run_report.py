@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.run_report import run_report
+from common.run_report import NUM_PICTURES, run_report
 from common.settings import SETTINGS
 from common.skeleton import H36M
 from tests.chromium import opened
@@ -23,7 +23,9 @@ def run(tmp_path_factory):
     """A run whose last evaluation has two steps and both protocols."""
     folder = tmp_path_factory.mktemp("report")
     run = Run(Files(folder / "data", "h36m").save(), folder / "run")
-    assert run("--no-eval", "-num_proposals", "2", "-sampling_timesteps", "2", "--p2") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("common.run_report.NUM_PICTURES", NUM_PICTURES)  # as it is outside of the tests
+        assert run("--no-eval", "-num_proposals", "2", "-sampling_timesteps", "2", "--p2") == 0
     return run
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from common import score_3dhp
 from common.score_3dhp import main
 from tests.mpi_inf_3dhp_files import SETTINGS, TestSet, write_v73
 
@@ -284,6 +285,16 @@ def test_odd_files_end_with_one_line(tmp_path, name, capsys):
     assert not files.out.exists()
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_scoring(tmp_path, capsys, monkeypatch):
+    files = TestSet(tmp_path, {"TS1": 7}, settings=("P_Agg",))
+    files.save()
+    monkeypatch.setattr(score_3dhp, "read_annotations", lambda *_: pytest.fail("the scoring began"))
+    (tmp_path / "file").touch()
+    files.out = tmp_path / "file" / "out"
+    assert score(files) == 1
+    assert re.search("--out .* cannot be written to .Not a directory.; name another folder", capsys.readouterr().err)
+
+
 @octave
 @pytest.mark.parametrize("name", FAULTS)
 def test_octave_refuses_the_same(tmp_path, name):
@@ -333,7 +344,7 @@ def test_absent_files_and_wrong_options(tmp_path, capsys):
         (["--predictions", there, "--test-set", there], 1, "has no inference_data"),
         (["--predictions", run, "--test-set", run], 1, "has no TS1/annot_data.mat"),
         (["--per-joint-error", str(tmp_path / "no.mat")], 1, "not found"),
-        (["--predictions", run, "--test-set", there, "--out", str(saved)], 1, f"{saved} is a file, not a directory"),
+        (["--predictions", run, "--test-set", there, "--out", str(saved)], 1, f"{saved} is a file; name a folder"),
     ):
         assert main(argv) == code
         error = capsys.readouterr().err.strip().split("\n")[-1]

@@ -162,6 +162,19 @@ def test_what_ends_between_an_epochs_files_ends_the_same(run, undisturbed, monke
     assert tensorboard_steps(run.folder) == [1, 2]
 
 
+def test_half_of_a_file_is_no_run_that_is_moved_aside(run, monkeypatch):
+    """As a kill during the first save leaves it."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    run.folder.mkdir()
+    (run.folder / ".last.1.part.bin").touch()
+    monkeypatch.setattr("common.runs.fit", interrupt)
+    assert run() == 130
+    assert {path.name for path in run.folder.iterdir()} == {"options.json", "manifest.json"}
+
+
 def test_a_run_that_is_done_is_evaluated_again(run, undisturbed, capsys):
     assert run() == 0
     before = (run.folder / "last.bin").read_bytes()
@@ -263,3 +276,4 @@ def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(data, t
     print(f"after each kill: (epoch, batches), files half written, exit code: {places}")
     assert start(runs[1]).wait() == 0, (tmp_path / "out.txt").read_text()
     ends_like(*runs)
+    assert not [*runs[1].folder.glob("earlier_*")]
