@@ -2,9 +2,10 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from common.errors import DataError
@@ -119,6 +120,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def write_json(path: str | os.PathLike, content: object) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def move_aside(folder: Path, patterns: Iterable[str]) -> Path | None:
+    """Files of earlier work go to a folder of their own in the folder, which is returned; None if there are none."""
+    there = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if not there:
+        return None
+    earlier = unused(folder, "earlier_{}")
+    earlier.mkdir()
+    for path in there:
+        path.rename(earlier / path.name)
+    return earlier
+
+
+def unused(folder: Path, pattern: str) -> Path:
+    """The first of the pattern's numbered names that the folder does not hold."""
+    return next(path for number in itertools.count(1) if not (path := folder / pattern.format(number)).exists())
 
 
 def find_in_run(name: str, folder: Path, kind: str, pattern: str) -> Path:

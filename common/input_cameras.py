@@ -68,8 +68,10 @@ def guessed_camera(width: int, height: int) -> PinholeCamera:
     return camera_from_fov(width, height, DEFAULT_FOV, source)
 
 
-def read_intrinsics(path: str | Path, width: int, height: int) -> PinholeCamera:
-    """A calibration for images of a size.
+def read_intrinsics(path: str | Path, image_size: tuple[int, int] | None) -> PinholeCamera | None:
+    """A calibration for images of a size (width, height); where that is not known, for those that were calibrated.
+
+    None if neither is known.
 
     The file is JSON: `camera_matrix` (3 rows of 3, pixels) or `fx`, `fy`, `cx`, `cy`; optionally `distortion`
     (OpenCV's k1, k2, p1, p2[, k3]) and the `width` and `height` that were calibrated. For an image of another size, but
@@ -98,9 +100,15 @@ def read_intrinsics(path: str | Path, width: int, height: int) -> PinholeCamera:
     distortion = np.atleast_1d(_numbers(content.get("distortion", [0.0] * 5), None, path, "distortion")).ravel()
     if len(distortion) not in (4, 5):
         raise DataError(f"--intrinsics {path}: distortion has {len(distortion)} numbers; expected k1, k2, p1, p2[, k3]")
-    size = _numbers([content.get("width", width), content.get("height", height)], (2,), path, "width, height")
+    calibrated = [content.get(name) for name in ("width", "height")]
+    if calibrated == [None, None]:
+        if image_size is None:
+            return None
+        calibrated = list(image_size)
+    size = _numbers(calibrated, (2,), path, "width, height")
     if min(fx, fy, *size) <= 0:
         raise DataError(f"--intrinsics {path}: fx, fy, width and height must be above 0; they are pixels")
+    width, height = image_size or (round(size[0]), round(size[1]))
     scale = np.array([width, height]) / size
     if abs(scale[0] / scale[1] - 1) > 0.01:
         raise DataError(

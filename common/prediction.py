@@ -15,7 +15,7 @@ from common.bvh_export import check_bvh, write_bvh
 from common.camera import LEVEL, Camera, image_coordinates, normalize_screen_coordinates
 from common.clips import Clip
 from common.errors import DataError, UsageError, exit_code, memory_in_one_line
-from common.files import find_in_run, writable_folder
+from common.files import find_in_run, move_aside, writable_folder
 from common.input_cameras import PinholeCamera, camera_from_fov, guessed_camera, read_intrinsics
 from common.keypoint_checks import outside
 from common.lifted_files import write_csv, write_lifted
@@ -29,8 +29,8 @@ from common.solvers import Solver
 from common.video_detection import detect_people, load_detector, write_detections
 from common.video_frames import ImageSequence, open_images
 
-FROM_THE_FRONT = -65.0
-"""Degrees: where the viewer stands for a camera that nothing is known of, which looks along y: near it, to one side."""
+_FILES = tuple(f"person_*{suffix}" for suffix in (".npz", ".csv", ".bvh", ".png", ".html", ".mp4", ".gif"))
+"""What is written of the people."""
 _OF_NETWORK = (
     "dataset", "text_encoder", "clip_weights", "compat_release", "num_frames", "solver", "eta", "gpu", "device",
     "precision", "compile", "num_proposals", "sampling_timesteps",
@@ -128,6 +128,8 @@ def predict(options: PredictOptions) -> None:
         camera = choose_camera(options, found, images)
         print(f"camera   {camera.width}x{camera.height}, {camera_source(camera)}")
         shot = Shot(found, images, camera, choose_fps(options, found, images, model))
+        if earlier := move_aside(options.folder, _FILES):
+            print(f"         {options.folder} held people already: moved to {earlier}")
         for person, stem in zip(found.people, _file_stems(found.people), strict=True):
             predict_person(options, model, shot, person, options.folder / stem)
 
@@ -208,12 +210,12 @@ def choose_camera(options: PredictOptions, found: PoseInput, images: ImageSequen
     """
     given = (options.width, options.height) if options.width else None
     size = given or (images.size if images else found.size)
+    if options.intrinsics and (camera := read_intrinsics(options.intrinsics, size)):
+        return camera
     if size is None:
         raise UsageError(
             f"nothing says how large the image of {options.input} is: give --width and --height, or --video"
         )
-    if options.intrinsics:
-        return read_intrinsics(options.intrinsics, *size)
     if options.fov:
         return camera_from_fov(*size, options.fov, f"{options.fov:g} degrees across the image's longer side (--fov)")
     if found.camera is not None and size == found.size:
@@ -349,8 +351,6 @@ def draw_person(
     )
     scene = clip_scene(clip, lifted.hypotheses, model.skeleton, lifted.poses_3d)
     scene = replace(scene, frame_numbers=person.first + np.arange(scene.num_frames))
-    if known is None:
-        scene = replace(scene, azimuth=FROM_THE_FRONT)
     video = shot.images and replace(shot.images, first_frame=person.first)
     render(named(".png"), scene, video=video)
     print(f"wrote    {named('.png')}")

@@ -1,7 +1,6 @@
 """A run from its options to its files: what main.py, main_gt.py and their like have in common."""
 
 import contextlib
-import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError, memory_in_one_line
 from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
-from common.files import remove_parts, replacing, writable_folder, write_json
+from common.files import move_aside, remove_parts, replacing, unused, writable_folder, write_json
 from common.manifest import MANIFEST, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
@@ -444,7 +443,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
                 pass
         remove_parts(folder)  # first: half of a file is no run to move aside
         if resumed is None or path.resolve().parent != folder.resolve():
-            move_aside(folder)
+            keep_earlier_run(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
     if processes.leads():
         write_manifest(folder, options, model.device, tower, annotation, None if resumed is None else resumed.epoch)
@@ -514,20 +513,11 @@ def best_is_no_candidate(path: Path, skeleton: Skeleton, compat_release: bool, e
     return True
 
 
-def move_aside(folder: Path) -> None:
+def keep_earlier_run(folder: Path) -> None:
     """A run that the folder already holds is kept, in a folder of its own; files that no run writes stay."""
-    if not any(folder.glob("*.bin")):
-        return
-    earlier = unused(folder, "earlier_{}")
-    earlier.mkdir()
-    for path in sorted({path for pattern in RUN_FILES for path in folder.glob(pattern)}):
-        path.rename(earlier / path.name)
-    print(f"{folder} held a run already: moved to {earlier} (--resume {LAST} would have gone on with it)")
-
-
-def unused(folder: Path, pattern: str) -> Path:
-    """The first of the pattern's numbered names that the folder does not hold."""
-    return next(path for number in itertools.count(1) if not (path := folder / pattern.format(number)).exists())
+    if any(folder.glob("*.bin")):
+        earlier = move_aside(folder, RUN_FILES)
+        print(f"{folder} held a run already: moved to {earlier} (--resume {LAST} would have gone on with it)")
 
 
 def sampling_of(options: Options) -> Sampling:

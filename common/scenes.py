@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from common.aggregation import hypothesis_spread
 from common.camera import LEVEL, image_coordinates
 from common.clips import MM, Clip
 from common.errors import UsageError
@@ -19,6 +20,8 @@ SIDE_COLOURS = {"right": "#D55E00", "left": "#0072B2", "middle": "#4D4D4D"}
 
 ELEVATION = 15  # degrees above the horizon
 GRID_SPACING = 0.25  # metres
+FROM_THE_FRONT = -65.0
+"""Degrees around z: near where an input camera stood whose orientation is not known (`LEVEL` looks along y)."""
 MIN_RADIUS = 0.95  # metres: a standing adult fills the panel
 
 
@@ -89,10 +92,8 @@ class Scene:
 
     @cached_property
     def joint_spread_mm(self) -> np.ndarray | None:
-        """(F, J), millimetres: the root mean square distance of the hypotheses' joints from the prediction's."""
-        if self.hypotheses is None:
-            return None
-        return MM * np.sqrt(((self.hypotheses - self.prediction) ** 2).sum(axis=-1).mean(axis=0))
+        """(F, J), millimetres: `hypothesis_spread`, how far the hypotheses are from their mean."""
+        return None if self.hypotheses is None else MM * hypothesis_spread(self.hypotheses)
 
 
 def _check_shape(name: str, array, expected: tuple[int, ...]) -> None:
@@ -137,7 +138,7 @@ def clip_scene(
         ground_truth=truth,
         hypotheses=upright(hypotheses) - floor if len(hypotheses) > 1 else None,
         fps=clip.fps,
-        azimuth=70.0 if clip.camera is None else float(clip.camera.azimuth),
+        azimuth=FROM_THE_FRONT if clip.camera is None or clip.camera.orientation is None else clip.camera.azimuth,
         title=clip.name,
         error_mm=error,
     )

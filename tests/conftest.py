@@ -1,10 +1,15 @@
 """What tests share: small data sets in the field's files, and a network that is small enough to train in seconds."""
 
+import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the other worker has a core of its own to use; before PyTorch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from common import run_report, runs

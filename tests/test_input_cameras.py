@@ -42,25 +42,30 @@ def test_a_field_of_view_spans_the_longer_side():
 
 
 def test_a_calibration_by_numbers_or_by_matrix(tmp_path):
-    camera = read_intrinsics(write(tmp_path, GOOD), 1920, 1080)
+    camera = read_intrinsics(write(tmp_path, GOOD), (1920, 1080))
     matrix = [[1200.0, 0, 960], [0, 1210.0, 530], [0, 0, 1]]
-    assert read_intrinsics(write(tmp_path, {"camera_matrix": matrix}), 1920, 1080) == camera
+    assert read_intrinsics(write(tmp_path, {"camera_matrix": matrix}), (1920, 1080)) == camera
     points = np.array([[0.3, -0.2, 2.0], [-0.5, 0.4, 3.0]])
     expected = points[:, :2] / points[:, 2:] * [1200, 1210] + [960, 530]
     np.testing.assert_allclose(project(points, camera), expected, atol=1e-3)
 
 
 def test_a_calibration_of_a_larger_image_is_scaled(tmp_path):
-    camera = read_intrinsics(write(tmp_path, GOOD), 960, 540)
+    camera = read_intrinsics(write(tmp_path, GOOD), (960, 540))
     assert (camera.focal, camera.centre) == (pytest.approx((600, 605)), pytest.approx((480, 265)))
     with pytest.raises(DataError, match="is for 1920x1080 images; the input has 1080x1920, another shape"):
-        read_intrinsics(write(tmp_path, GOOD), 1080, 1920)
+        read_intrinsics(write(tmp_path, GOOD), (1080, 1920))
+
+
+def test_a_calibration_says_how_large_the_image_is_where_nothing_else_does(tmp_path):
+    assert read_intrinsics(write(tmp_path, GOOD), None) == read_intrinsics(write(tmp_path, GOOD), (1920, 1080))
+    assert read_intrinsics(write(tmp_path, {name: GOOD[name] for name in ("fx", "fy", "cx", "cy")}), None) is None
 
 
 @pytest.mark.parametrize("distortion", [[-0.3, 0.1, 0.001, -0.002], [0.2, -0.05, 0.0, 0.003, 0.01]])
 def test_a_lens_is_undone_as_opencv_made_it(tmp_path, distortion):
     cv2 = pytest.importorskip("cv2", reason="OpenCV, which comes with requirements-predict.txt, is the reference")
-    camera = read_intrinsics(write(tmp_path, {**GOOD, "distortion": distortion}), 1920, 1080)
+    camera = read_intrinsics(write(tmp_path, {**GOOD, "distortion": distortion}), (1920, 1080))
     points = np.random.default_rng(0).uniform([-1, -0.6, 2.5], [1, 0.6, 4], (50, 3))
     matrix = np.array([[1200.0, 0, 960], [0, 1210.0, 530], [0, 0, 1]])
     seen = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, np.array(distortion))[0][:, 0]
@@ -95,10 +100,10 @@ def test_a_calibration_that_is_odd_is_one_line(tmp_path, content, fault):
     path = tmp_path / "camera.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(DataError, match=fault) as caught:
-        read_intrinsics(path, 1920, 1080)
+        read_intrinsics(path, (1920, 1080))
     assert "\n" not in str(caught.value)
 
 
 def test_a_calibration_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\)"):
-        read_intrinsics(tmp_path / "none.json", 1920, 1080)
+        read_intrinsics(tmp_path / "none.json", (1920, 1080))

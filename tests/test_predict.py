@@ -109,6 +109,18 @@ def test_what_the_npz_holds(tmp_path, predicted):
     assert "resampled to the network's 50 frames a second, and back" in printed
 
 
+def test_what_was_predicted_before_is_kept_apart(tmp_path, predicted, run):
+    """In the same folder, of another clip, of whom there are files that the second one does not write."""
+    _, before = predicted(run[1].path_2d, "--subject", "S9", "--action", "Sitting", "--csv")
+    out = next(tmp_path.rglob("person_1.npz")).parent
+    printed, _ = predicted(run[1].path_2d, "--subject", "S9", "--action", "Walking")
+    assert f"{out} held people already: moved to {out / 'earlier_1'}" in printed
+    assert {path.name for path in out.glob("person_*")} == {"person_1.npz", "person_1.png"}
+    earlier = out / "earlier_1"
+    assert {path.name for path in earlier.iterdir()} == {"person_1.npz", "person_1.png", "person_1.csv"}
+    np.testing.assert_array_equal(np.load(earlier / "person_1.npz")["poses_3d"], before["person_1"]["poses_3d"])
+
+
 def test_a_clip_of_a_2d_file_has_its_camera(run, predicted):
     files = run[1]
     printed, people = predicted(files.path_2d, "--subject", "S9", "--action", "Sitting", "--view", "2")

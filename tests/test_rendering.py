@@ -12,8 +12,11 @@ import pytest
 from PIL import Image
 
 from common import rendering
+from common.camera import load_cameras
+from common.clips import Clip
 from common.errors import DataError, UsageError
 from common.rendering import Scene, check_output, render, write_animation, write_contact_sheet
+from common.scenes import clip_scene
 from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP, SKELETONS
 
 # A standing person by joint name: (towards the person's left, up), metres.
@@ -356,3 +359,15 @@ def test_errors_and_spread_of_joints():
         assert found.shape == (2, 17)
         assert found[:, wrist] == pytest.approx(expected)
         assert np.delete(found, wrist, axis=1) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("has_camera", [True, False])
+def test_a_camera_of_unknown_orientation_sees_people_from_its_side(has_camera):
+    """What is to the right in the image is to the right in the picture."""
+    camera = replace(load_cameras("h36m.json")["S9"][0], orientation=None, translation=None) if has_camera else None
+    pose = np.random.default_rng(0).normal(scale=0.3, size=(1, 17, 3)).astype(np.float32)
+    clip = Clip("S9", "Walking", camera, pose[..., :2] / 4, pose, None, (1000, 1000))
+    scene = clip_scene(clip, pose[None], H36M)
+    azimuth = np.radians(scene.azimuth)
+    to_the_right = scene.prediction[0, :, :2] @ [-np.sin(azimuth), np.cos(azimuth)]  # of who looks at z from there
+    assert np.corrcoef(to_the_right, pose[0, :, 0])[0, 1] > 0.8
