@@ -31,7 +31,7 @@ class SequenceAnswers:
         """
         valid, truth = self.clip.counted, self.clip.truth_mm
         if truth is None:
-            truth = MM * self.clip.poses_3d.astype(np.float64)
+            truth = MM * self.clip.truth.astype(np.float64)
         return np.linalg.norm(self.millimetres(setting)[:, valid] - truth[valid], axis=-1)
 
     @property

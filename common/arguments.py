@@ -446,7 +446,7 @@ def parse_options(argv: Sequence[str] | None, defaults: Options, description: st
 def option_parser(defaults, description: str) -> OneLineParser:
     """A parser for the fields of `defaults`, a dataclass of `_option`s, that gives those of the command line alone."""
     parser = OneLineParser(description=description, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    groups = {}
+    groups: dict[str, argparse._ArgumentGroup] = {}
     for entry in fields(defaults):
         if not entry.metadata:
             continue

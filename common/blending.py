@@ -32,14 +32,15 @@ def blend_windows(num_frames: int, windows: Iterable[tuple[int, np.ndarray]]) ->
     Returns:
         (..., N, J, C) float32.
     """
-    total = weights = None
+    total = None
+    weights = np.zeros((num_frames, 1, 1), np.float32)
     for start, poses in windows:
         length = min(poses.shape[-3], num_frames - start)
         rank = np.arange(poses.shape[-3])
         weight = np.minimum(rank + 1, rank[::-1] + 1)[:length, None, None].astype(np.float32)
         if total is None:
             total = np.zeros((*poses.shape[:-3], num_frames, *poses.shape[-2:]), np.float32)
-            weights = np.zeros((num_frames, 1, 1), np.float32)
         total[..., start : start + length, :, :] += weight * poses[..., :length, :, :]
         weights[start : start + length] += weight
+    assert total is not None, "a clip has one window at least"
     return total / weights

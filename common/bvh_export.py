@@ -61,7 +61,8 @@ def write_bvh(path: str | os.PathLike, positions: np.ndarray, skeleton: Skeleton
     wanted = Y_UP.apply(positions.reshape(-1, 3)).reshape(positions.shape)
     order = joints_from_root(skeleton)
     offsets, turned = fit_bones(wanted, skeleton)
-    nodes, of_joint, local = [], {}, []
+    nodes, local = [], []
+    of_joint: dict[int, BvhJoint] = {}
     for joint in order:
         parent = skeleton.parents[joint]
         if parent < 0:

@@ -172,6 +172,7 @@ def world_to_image(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.n
     Returns:
         (..., 2) pixels, and (...) the distances ahead of the camera, metres.
     """
+    assert camera.intrinsics is not None, f"camera {camera.name} is not calibrated"
     seen = world_to_camera(points, camera)
     intrinsics = torch.from_numpy(camera.intrinsics.astype(np.float64))
     screen = project_to_2d(torch.from_numpy(seen)[None], intrinsics[None])[0].numpy()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.camera import Camera, image_coordinates, load_cameras, project_to_2d
+from common.camera import image_coordinates, project_to_2d
 from common.check_mpi_inf_3dhp import UNKNOWN, check_test_file, check_train_file
 from common.clips import Clip
 from common.custom_dataset import read_custom
@@ -34,6 +34,7 @@ from common.h36m_dataset import (
     read_h36m_format,
     subject_cameras,
     view_clip,
+    world_cameras,
 )
 from common.mpi_inf_3dhp_annotations import DATASET_NAME
 from common.mpi_inf_3dhp_dataset import KEYPOINTS, file_names, read_mpi_inf_3dhp
@@ -82,7 +83,8 @@ def _known_files(folder: Path) -> Iterator[tuple[Path, FileReport, Callable[[Pat
     """Each known file that is there, the report to fill, and the check that fills it; 3D comes before its 2D."""
     for description in DATASETS.values():
         name = description.name
-        path_3d, worlds = folder / f"data_3d_{name}.npz", {}
+        path_3d = folder / f"data_3d_{name}.npz"
+        worlds: Worlds = {}
         paths_2d = sorted(folder.glob(f"data_2d_{name}_*.npz"))
         if description.read is read_h36m_format:
             if path_3d.exists():
@@ -132,7 +134,7 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
         if surplus:  # e.g. S2, S3 and S4 of VideoPose3D's CPN detections
             report.notes.append(f"{', '.join(surplus)}: not in {path_3d.name}, so never read, and not checked")
             tree = {subject: actions for subject, actions in tree.items() if subject in worlds}
-    cameras = load_cameras(description.camera_file)
+    cameras = world_cameras(description)
     errors, longer = ProjectionErrors(), 0
     for subject, action, content in _actions(tree, path):
         report.clips += 1
@@ -152,7 +154,7 @@ def _check_2d(description: DatasetDescription, worlds: Worlds, path_3d: Path, pa
                         clip = view_clip(description, subject, action, camera, world, of_camera, its_trust, path)
                         longer = max(longer, counts[-1] - len(world))
                         if camera.intrinsics is not None:
-                            errors.add(clip.name, *_seen_and_projected(clip))
+                            errors.add(clip.name, *_seen_and_projected(clip, camera.intrinsics))
         report.count_frames(subject, max(counts))
     if longer:
         report.notes.append(f"up to {longer} frames longer than the 3D; the rest is cut off when it is read")
@@ -184,12 +186,11 @@ def _check_projection(report: FileReport, errors: ProjectionErrors, with_truth: 
         )
 
 
-def _seen_and_projected(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+def _seen_and_projected(clip: Clip, intrinsics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A clip's 2D and the projection of its 3D, both (N, J, 2), pixels."""
-    camera: Camera = clip.camera
-    poses = clip.poses_3d.astype(np.float64) + clip.root[:, None]
-    intrinsics = torch.from_numpy(camera.intrinsics).double()[None]
-    projected = project_to_2d(torch.from_numpy(poses)[None], intrinsics)[0].numpy()
+    assert clip.root is not None  # with the truth it is known
+    poses = clip.truth.astype(np.float64) + clip.root[:, None]
+    projected = project_to_2d(torch.from_numpy(poses)[None], torch.from_numpy(intrinsics).double()[None])[0].numpy()
     seen, projected = (image_coordinates(screen, *clip.size) for screen in (clip.poses_2d, projected))
     return seen, projected
 
@@ -226,7 +227,7 @@ def _keypoints_3dhp(file: FileReport) -> str:
 def _check_annotations(train: FileReport | None, test: FileReport | None) -> None:
     """The two truths are of different sizes, so a network trained on one is not to be measured against the other."""
     found = [file.annotation for file in (train, test) if file and file.annotation not in ("", UNKNOWN)]
-    if len(set(found)) > 1:
+    if train and test and len(set(found)) > 1:
         test.problems.append(
             f"3D is {test.annotation} and that of {train.name} {train.annotation}, which are not comparable; "
             "make both with one --annotation of data/prepare_3dhp.py"

@@ -92,7 +92,9 @@ def _projection(
 ) -> Projection:
     errors = ProjectionErrors()
     errors.add(name, pixels, calibration.project(poses))
-    return errors.summary(label)
+    found = errors.summary(label)
+    assert found is not None  # one was added
+    return found
 
 
 def _scale(name: str, poses: np.ndarray, pixels: np.ndarray, found: list[Projection], annotation: str) -> float:

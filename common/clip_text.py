@@ -248,9 +248,9 @@ def _text_tower_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for theirs, openai in _HUGGING_FACE_NAMES:
         own = {name.replace(theirs, openai): tensor for name, tensor in own.items()}
     for query in [name for name in own if ".attn.q_proj." in name]:
-        parts = [own.get(query.replace(".q_proj.", f".{letter}_proj.")) for letter in "qkv"]
-        if all(part is not None for part in parts):
-            own[query.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)
+        names = [query.replace(".q_proj.", f".{letter}_proj.") for letter in "qkv"]
+        if all(name in own for name in names):
+            own[query.replace(".q_proj.", ".in_proj_")] = torch.cat([own[name] for name in names])
     return own
 
 

@@ -53,6 +53,12 @@ class Clip:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
+    def truth(self) -> np.ndarray:
+        """`poses_3d` of a clip that has them: what asks for it is for datasets with truth alone."""
+        assert self.poses_3d is not None, f"{self.name} has no 3D poses"
+        return self.poses_3d
+
+    @property
     def counted(self) -> np.ndarray:
         """(N,) bool, `valid` in full."""
         return np.ones(self.num_frames, bool) if self.valid is None else self.valid

@@ -249,17 +249,18 @@ def batch_answers(clip: Clip, frames: np.ndarray, samples: Tensor, p2: bool) -> 
     def windows(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array[frames]).to(samples.device)
 
-    target, x_2d, valid = windows(clip.poses_3d), windows(clip.poses_2d), windows(clip.counted)
-    reprojects = clip.camera is not None and clip.camera.intrinsics is not None
-    if reprojects:
+    target, x_2d, valid = windows(clip.truth), windows(clip.poses_2d), windows(clip.counted)
+    intrinsics = None
+    if clip.camera is not None and clip.camera.intrinsics is not None:
+        assert clip.root is not None  # with the truth it is known
         root = windows(clip.root)[:, None, None, :, None]
         intrinsics = torch.from_numpy(clip.camera.intrinsics).to(samples).expand(len(frames), 9)
         confidences = None if clip.confidences is None else windows(clip.confidences)
 
-    found = {protocol: [] for protocol in PROTOCOLS if protocol == 1 or p2}
+    found: dict[int, list[dict[str, Tensor]]] = {protocol: [] for protocol in PROTOCOLS if protocol == 1 or p2}
     for step in samples.split(1, dim=1):
         means, chosen = {"P_Agg": mean_hypothesis(step)}, {}
-        if reprojects:
+        if intrinsics is not None:
             chosen["J_Agg"] = nearest_reprojection(project_to_2d(step + root, intrinsics), x_2d)
             reprojected = reproject_solved(step, x_2d, intrinsics, confidences)
             chosen["J_Agg_est"] = nearest_reprojection(reprojected, x_2d)
@@ -318,7 +319,7 @@ def evaluate_clip(model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCa
     wanted = measured[np.linspace(0, len(measured) - 1, min(SHOWN_FRAMES, len(measured))).round().astype(int)]
     for frames, first, samples in clip_hypotheses(model, clip, sampling, texts):
         answers = batch_answers(clip, frames, samples, sampling.p2)
-        target = torch.from_numpy(clip.poses_3d[frames]).to(samples.device)
+        target = torch.from_numpy(clip.truth[frames]).to(samples.device)
         counted = counted_frames(clip, frames, first)
         if counted.any():
             for protocol, poses in answers.items():
@@ -338,7 +339,7 @@ def evaluate_clip(model: DSGDiffu, clip: Clip, sampling: Sampling, texts: TextCa
 
 def _tables(results: Sequence[ClipResult], by_subject: bool) -> dict[tuple[str, str], ErrorTable]:
     """(subject or "", row) -> the errors of its clips, always added up in the clips' order."""
-    groups = {}
+    groups: dict[tuple[str, str], list[ErrorTable]] = {}
     for result in results:
         groups.setdefault((result.clip.subject if by_subject else "", result.clip.row), []).append(result.errors)
     return {key: ErrorTable.pooled(of_group) for key, of_group in groups.items()}

@@ -43,13 +43,9 @@ def read_h36m_format(
     tree_3d = subject_tree(tree_3d, path_3d, "positions_3d")
     tree_2d = subject_tree(tree_2d, path_2d, "positions_2d")
     check_layout(metadata, path_2d, description.skeleton)
-    if description.camera_file is None:
-        raise ValueError(
-            f"the dataset {description.name} has 3D poses in the world: its description needs a camera_file"
-        )
-    cameras = load_cameras(description.camera_file)
+    cameras = world_cameras(description)
 
-    clips = {}
+    clips: Clips = {}
     for_training = [] if train is None else choose_subjects(tree_3d, train, path_3d)
     for_test = choose_subjects(tree_3d, test, path_3d)
     for subject in dict.fromkeys([*for_training, *for_test]):
@@ -70,6 +66,19 @@ def read_h36m_format(
                 for camera, of_camera, its_trust in zip(views, pixels, trust, strict=True)
             ]
     return {subject: clips[subject] for subject in for_training}, {subject: clips[subject] for subject in for_test}
+
+
+def world_cameras(description: DatasetDescription) -> dict[str, list[Camera]]:
+    """The cameras of each subject of a dataset whose 3D poses are in the world.
+
+    Raises:
+        ValueError: the description names no file of them.
+    """
+    if description.camera_file is None:
+        raise ValueError(
+            f"the dataset {description.name} has 3D poses in the world: its description needs a camera_file"
+        )
+    return load_cameras(description.camera_file)
 
 
 def subject_cameras(cameras: dict[str, list[Camera]], subject: str, path: Path) -> list[Camera]:

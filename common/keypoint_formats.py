@@ -151,10 +151,10 @@ def _in_order(
     labels = list(dict.fromkeys(label for label, _ in entries))
     if not labels:
         raise DataError(f"{path} has no detections at all")
-    numbers = [_frame_number(label) for label in labels]
-    if None in numbers:  # names without numbers: as they stand
+    numbers = [number for label in labels if (number := _frame_number(label)) is not None]
+    if len(numbers) < len(labels):  # names without numbers: as they stand
         numbers = list(range(len(labels)))
-    label_of = {}
+    label_of: dict[int, int | str] = {}
     for label, number in zip(labels, numbers, strict=True):
         if number in label_of:
             raise DataError(
@@ -167,7 +167,7 @@ def _in_order(
     count = max(numbers) - first + 1
     if count > MAX_FRAMES:
         raise DataError(f"{path} has frames {first} to {max(numbers)}; expected at most {MAX_FRAMES} frames")
-    frames = [[] for _ in range(count)]
+    frames: list[list[Person]] = [[] for _ in range(count)]
     number_of = dict(zip(labels, numbers, strict=True))
     for label, people in entries:
         frames[number_of[label] - first].extend(person for person in people if person.confidences.any())
@@ -320,7 +320,7 @@ def _mmpose(content: object, path: Path, meta_info: object = None) -> _Found:
             for person in _each(item["instances"], where, ("keypoints", "keypoint_scores"))
         ]
         entries.append((label, people))
-    return _Found("MMPose", entries, _MMPOSE_LAYOUTS.get(name, name))
+    return _Found("MMPose", entries, None if name is None else _MMPOSE_LAYOUTS.get(name, name))
 
 
 def _rtmlib(content: list, path: Path) -> _Found:
@@ -401,7 +401,7 @@ def _own(members: dict, path: Path) -> _Found:
         raise DataError(f"{path}: keypoints is {type(keypoints).__name__}; expected an array (N, J, 2 or 3)")
     if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3):
         raise DataError(f"{path}: keypoints has shape {keypoints.shape}; expected (N, J, 2 or 3)")
-    entries = []
+    entries: list[tuple[int, list[Person]]] = []
     for number, table in enumerate(keypoints.astype(np.float64)):
         if np.isnan(table).all():  # nobody there
             entries.append((number, []))
@@ -418,7 +418,7 @@ def _detectron(members: dict, path: Path) -> _Found:
     boxes, keypoints = members["boxes"], members["keypoints"]
     if not hasattr(boxes, "__len__") or not hasattr(keypoints, "__len__") or len(boxes) != len(keypoints):
         raise DataError(f"{path}: boxes and keypoints are not of the same frames; write the file anew")
-    entries = []
+    entries: list[tuple[int, list[Person]]] = []
     for number, (frame_boxes, frame_keypoints) in enumerate(zip(boxes, keypoints, strict=True)):
         where = f"{path}: frame {number}"
         try:

@@ -156,6 +156,7 @@ def find_tracks(frames: list[list[Person]]) -> dict[str, Track]:
         tracks: dict[str, Track] = {}
         for frame, people in enumerate(frames):
             for person in people:
+                assert person.identity is not None  # so it is in `named`
                 tracks.setdefault(person.identity, {})[frame] = person
     elif max(map(len, frames)) == 1:
         tracks = {"1": {frame: people[0] for frame, people in enumerate(frames) if people}}

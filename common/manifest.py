@@ -38,14 +38,15 @@ def write_manifest(
     Raises:
         DataError: the manifest that is there is none, or cannot be written.
     """
-    path, starts = folder / MANIFEST, []
+    path = folder / MANIFEST
+    starts: object = []
     if path.exists():
         try:
             starts = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             starts = None
-        if not isinstance(starts, list):
-            raise DataError(f"{path} is no manifest that a run wrote; move it elsewhere")
+    if not isinstance(starts, list):
+        raise DataError(f"{path} is no manifest that a run wrote; move it elsewhere")
     start = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "goes_on_after_epoch": epoch,
@@ -79,7 +80,7 @@ def data_files(options: Options) -> list[Path]:
 def package_versions() -> dict[str, str | None]:
     """Python's, and of each package that the requirements name; None where it is not installed."""
     names = re.findall(r"^[\w-]+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    versions = {"python": platform.python_version()}
+    versions: dict[str, str | None] = {"python": platform.python_version()}
     for name in names:
         try:
             versions[name] = importlib.metadata.version(name)

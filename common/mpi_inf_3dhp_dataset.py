@@ -149,6 +149,7 @@ def _test_clip(description: DatasetDescription, name: str, content: Any, path: P
     clip = _clip(description, name, "", camera, content, where, annotation, valid=valid, activity=activity)
     truth, root = content["data_3d"].astype(np.float64), description.skeleton.root
     clip = replace(clip, truth_mm=truth - truth[:, root : root + 1])
+    assert clip.root is not None  # of data_3d
     if (clip.root[valid, 2] <= 0).any():
         frame = int(np.flatnonzero(valid & (clip.root[:, 2] <= 0))[0])
         raise DataError(

@@ -53,7 +53,8 @@ def score_answers(folder: Path, answers: Sequence[SequenceAnswers], notes: Seque
     """
     result: Result = {}
     activities = {of_sequence.clip.row: of_sequence.activity for of_sequence in answers}
-    known = None if any(labels is None for labels in activities.values()) else activities
+    labelled = {row: labels for row, labels in activities.items() if labels is not None}
+    known = labelled if len(labelled) == len(activities) else None
     for setting in answers[0].poses:
         errors = {of_sequence.clip.row: of_sequence.joint_errors(setting) for of_sequence in answers}
         num_steps = len(next(iter(errors.values())))

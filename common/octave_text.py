@@ -101,7 +101,7 @@ def _read_value(lines: _Lines, in_cell: bool = False) -> np.ndarray | list | str
     _, kind = lines.field("type")
     if kind == "cell" and not in_cell:
         sizes, _ = _read_sizes(lines)
-        cells = []
+        cells: list[np.ndarray | list | str] = []
         for _ in range(math.prod(sizes)):
             if lines.field("name")[1] != _CELL_ELEMENT:
                 raise ValueError(f"{len(cells)} cells where {math.prod(sizes)} were expected")

@@ -175,6 +175,7 @@ class PickleReader:
 
     def read(self) -> object:
         stack, memo = self._stack, self._memo
+        argument: Any  # None where an instruction has none, and then it is not looked at
         for opcode, argument, _ in genops(cast(IO[bytes], self._stream)):  # it asks for read and readline alone
             if next(self._instructions_left, None) is None:
                 raise not_plain("has more pickle instructions than a file of its size may")

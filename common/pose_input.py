@@ -114,7 +114,7 @@ def of_detections(
         notes.append(f"left out: {_some(short)}, found in fewer than {least} frames (--person takes them)")
     if not groups:
         raise DataError(f"{where}: nobody is found in {least} frames or more; --person takes {_some(short)}")
-    failure = None
+    failure: DataError | None = None
     for group in groups:
         try:
             track = keypoint_track(detections, tracks, group, where, min_confidence=min_confidence)
@@ -123,6 +123,7 @@ def of_detections(
             failure = error
             notes.append(f"left out: person {'+'.join(group)}: {error}")
     if not people:
+        assert failure is not None  # a group that is not in people has failed
         raise failure
     layout = LAYOUTS[detections.layout]
     guess = ", taken for granted (--layout says otherwise)" if detections.assumed else ""
@@ -192,7 +193,7 @@ def read_keypoints(
 def _clip_of(
     members: dict, path: Path, skeleton: Skeleton, subject: str | None, action: str | None, view: int
 ) -> PoseInput:
-    tree, metadata = subject_tree(members["positions_2d"], path, "positions_2d"), members.get("metadata")
+    tree, metadata = subject_tree(members["positions_2d"], path, "positions_2d"), members.get("metadata", {})
     stored = _skeleton_of(metadata, path, skeleton)
     subject = _choice(tree, subject, f"--subject: {path}")
     action = _choice(tree[subject], action, f"--action: {path}: {subject}")

@@ -57,12 +57,12 @@ def page(scene: Scene, frames: list[int]) -> str:
         "ground": root[:, 0, :2],
         "keypoints": np.asarray(scene.keypoints_2d, float)[frames],
     }
-    if scene.ground_truth is not None:
+    if scene.ground_truth is not None and scene.joint_errors_mm is not None:
         truth = np.asarray(scene.ground_truth, float)[frames]
         arrays["truth"] = truth - truth[:, [skeleton.root]] + root - ground
         arrays["errors"] = scene.joint_errors_mm[frames]
         floor = min(floor, arrays["truth"][..., 2].min())
-    if scene.hypotheses is not None:
+    if scene.hypotheses is not None and scene.joint_spread_mm is not None:
         arrays["hypotheses"] = np.asarray(scene.hypotheses, float)[:, frames] - ground
         arrays["spread"] = scene.joint_spread_mm[frames]
     floor = min(floor, arrays["prediction"][..., 2].min())

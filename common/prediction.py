@@ -103,6 +103,7 @@ def predict(options: PredictOptions) -> None:
     with writable_folder(options.folder, "--out"):
         model = load_model(options)
         if detect is not None:
+            assert images is not None  # it has been opened with the detector
             detections = detect_people(images, detect)
             write_detections(options.folder / "detections.json", detections)
             print(f"wrote    {options.folder / 'detections.json'}")
@@ -208,7 +209,7 @@ def choose_camera(options: PredictOptions, found: PoseInput, images: ImageSequen
         UsageError: nobody says how large the image is.
         DataError: the calibration does not fit.
     """
-    given = (options.width, options.height) if options.width else None
+    given = (options.width, options.height) if options.width and options.height else None
     size = given or (images.size if images else found.size)
     if options.intrinsics and (camera := read_intrinsics(options.intrinsics, size)):
         return camera
@@ -230,6 +231,7 @@ def camera_source(camera: Camera | PinholeCamera) -> str:
 
 def camera_data(camera: Camera | PinholeCamera) -> dict:
     """A camera as plain values, pixels."""
+    assert camera.intrinsics is not None  # `choose_camera` takes no other
     width, height = camera.width, camera.height
     focal = camera.intrinsics[:2].astype(float) * width / 2
     centre = image_coordinates(camera.intrinsics[2:4].astype(float), width, height)

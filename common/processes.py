@@ -343,7 +343,8 @@ class Alarm:
 
     def __init__(self, place: Seat, store: dist.Store, advice: str):
         self.place, self.store, self.advice = place, store, advice
-        self.beats, self.silent = {}, {}
+        self.beats: dict[int, int] = {}
+        self.silent: dict[int, int] = {}
         self.is_off = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -466,7 +467,7 @@ def _passing_signals_on(workers: Sequence[multiprocessing.Process]) -> Iterator[
 
     def pass_on(number: int, _frame: object) -> None:
         for worker in workers:
-            if worker.is_alive():
+            if worker.pid is not None and worker.is_alive():
                 os.kill(worker.pid, number)
 
     before = {number: signal.getsignal(number) for number in SIGNALS}

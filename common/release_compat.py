@@ -164,7 +164,8 @@ def translate_state(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[s
     Raises:
         KeyError: for a tensor that the release does not write.
     """
-    denoiser, prompts = {}, {}
+    denoiser: dict[str, Tensor] = {}
+    prompts: dict[str, Tensor] = {}
     for name, tensor in state.items():
         name = name.removeprefix("module.").removeprefix("pose_estimator.")
         if _TABLES.fullmatch(name):
@@ -236,19 +237,23 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
     )
 
 
-def release_tower(checkpoint: Checkpoint, path: Path) -> TextTower:
+def release_tower(state: dict[str, Tensor], source: str, path: Path) -> TextTower:
     """The text tower that a release checkpoint carries, its shape read off its tensors.
+
+    Args:
+        state: `Checkpoint.tower`.
+        source: `Checkpoint.tower_source`.
+        path: where the checkpoint lies, for the message.
 
     Raises:
         DataError: it is not whole.
     """
-    state = checkpoint.tower
     try:
         vocab_size, width = state["token_embedding.weight"].shape
         layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("transformer.resblocks."))
         context_length = len(state["positional_embedding"])
         config = TextTowerConfig(width, layers, max(1, width // 64), context_length, vocab_size)  # CLIP's head width
-        tower = TextTower(config, source=checkpoint.tower_source)
+        tower = TextTower(config, source=source)
         tower.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: its text tower is not whole ({str(error).splitlines()[0]})") from None

@@ -318,6 +318,7 @@ class _PosePanel:
         self.lines.set_color(self.bone_colours[order])
 
     def _hypothesis_bones(self, frame: int) -> np.ndarray:
+        assert self.hypotheses is not None  # or there is nothing to draw of them
         return self.hypotheses[:, frame][:, self.bones].reshape(-1, 2, 3)
 
     def _circle(self, x: float, y: float) -> np.ndarray:
@@ -569,7 +570,9 @@ def _save_gif(path: Path, images: Iterable[Image.Image], num_frames: int, fps: f
         indices = np.array(image.quantize(palette=palette, dither=Image.Dither.NONE))
         # The quantizer mixes the paper with the palest tints; a colour of its own keeps it white.
         indices[(np.asarray(image) == 255).all(axis=-1)] = 255
-        colours = palette.getpalette()[: 3 * 255]
+        colours = palette.getpalette()
+        assert colours is not None  # `quantize` gives its image one
+        colours = colours[: 3 * 255]
         quantized = Image.fromarray(indices)
         quantized.putpalette(colours + [255] * (3 * 256 - len(colours)))
         return quantized

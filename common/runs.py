@@ -110,10 +110,13 @@ def run(options: Options) -> None:
         elif options.render:
             if processes.leads():
                 draw(model, dataset, options)
-        elif description.has_truth:
-            measure(model, dataset.test, options, checkpoint, path)
         else:
-            predict(model, dataset.test, options, checkpoint, path)
+            assert checkpoint is not None  # --evaluate names one
+            assert path is not None
+            if description.has_truth:
+                measure(model, dataset.test, options, checkpoint, path)
+            else:
+                predict(model, dataset.test, options, checkpoint, path)
 
 
 def checkpoint_path(options: Options) -> Path | None:
@@ -340,9 +343,10 @@ def text_tower(options: Options, checkpoint: Checkpoint | None, path: Path | Non
             raise UsageError(f"--clip-weights with {path}, which holds its own text tower; leave it out")
         from common.release_compat import release_tower
 
-        return release_tower(checkpoint, path)
+        assert path is not None  # where the checkpoint was read
+        return release_tower(checkpoint.tower, checkpoint.tower_source, path)
     asked = checkpoint.options.get("text_encoder") if checkpoint else options.text_encoder
-    if asked not in (None, options.text_encoder):  # said before 350 MB are downloaded
+    if checkpoint and asked not in (None, options.text_encoder):  # said before 350 MB are downloaded
         raise DataError(
             f"{path} was trained with the text tower '{checkpoint.tower_source}'; give --text-encoder {asked} again"
         )
@@ -425,6 +429,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
     windows = training_windows(dataset, model, options)
     state = TrainingState.new(model, options)
     if resumed is not None:  # refused before anything is written
+        assert path is not None  # where the checkpoint was read
         state.restore(resumed, path)
         state.check_place(windows, path)
         if resumed.epoch >= options.epochs and options.resume != AUTO:
@@ -442,7 +447,7 @@ def train(model: DSGDiffu, dataset: Dataset, options: Options, resumed: Checkpoi
             with writable_folder(Path(options.log), "-l"):
                 pass
         remove_parts(folder)  # first: half of a file is no run to move aside
-        if resumed is None or path.resolve().parent != folder.resolve():
+        if path is None or path.resolve().parent != folder.resolve():
             keep_earlier_run(folder)
     tower, compat = model.prompt_encoder.tower, options.compat_release
     if processes.leads():
@@ -577,7 +582,9 @@ def predict(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
     answers = processes.shared_out(answer, clips, lambda clip: clip.num_frames)
     if not processes.leads():
         return
-    poses, spread, told = {}, {}, {}
+    poses: dict[str, dict[str, list[np.ndarray]]] = {}
+    spread: dict[str, dict[str, list[np.ndarray]]] = {}
+    told: dict[str, dict[str, str]] = {}
     for clip, (mean, deviation) in zip(clips, answers, strict=True):
         told.setdefault(clip.subject, {})[clip.action] = sampling.told(clip)
         poses.setdefault(clip.subject, {}).setdefault(clip.action, []).append(mean)

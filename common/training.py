@@ -110,10 +110,10 @@ def training_step(
     """One optimizer step; none, where the gradient is no finite number. Nothing here waits for the device."""
     optimizer = state.optimizer
     loss = shared_gradient(model, network, windows, chosen, options, (state.epoch + 1, state.progress.batches))
-    moved = [parameter for parameter in state.parameters if parameter.grad is not None]
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in moved])
+    gradients = [parameter.grad for parameter in state.parameters if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
     if options.clip_grad:
-        torch.nn.utils.clip_grads_with_norm_(moved, options.clip_grad, norm)
+        torch.nn.utils.clip_grads_with_norm_(state.parameters, options.clip_grad, norm)
     state.num_steps += 1
     for group in optimizer.param_groups:
         group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
@@ -283,6 +283,7 @@ def fit(
                 break
             _end_epoch(model, dataset, sampling, options, state, errors, keeper, writer)
         if stop.is_requested():
+            assert stop.requested is not None  # which one it was
             where = f"in epoch {state.epoch + 1}" if state.epoch < options.epochs else "after the last epoch"
             what = "is saved" if saved else "is as it was before, since the last steps had no finite loss"
             raise StoppedError(f"stopped by {stop.requested.name} {where}; {last} {what}: go on with --resume auto")

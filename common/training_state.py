@@ -165,6 +165,7 @@ class TrainingState:
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The model has the averaged weights, and afterwards its own again."""
+        assert self.ema is not None, "no average is kept"
         own = [parameter.detach().clone() for parameter in self.parameters]
         try:
             self._set_weights(self.ema)

@@ -77,7 +77,7 @@ class TrainingWindows:
         self.batch_windows = batch_windows
         self.seed = seed
         self.poses_2d = torch.from_numpy(np.concatenate([clip.poses_2d for clip in clips]))
-        self.poses_3d = torch.from_numpy(np.concatenate([clip.poses_3d for clip in clips]))
+        self.poses_3d = torch.from_numpy(np.concatenate([clip.truth for clip in clips]))
         self.frames, self.verbs = training_index(clips, window)
         self.copies = 2 if mirrored else 1
 
