@@ -297,7 +297,7 @@ def test_tensorboard_gets_numbers_and_a_picture(tmp_path):
     assert events.Tags()["images"] == ["poses"]
 
 
-def test_compile_and_bf16_run(run):
+def test_bf16_is_near_and_another_number(run):
     assert run("--evaluate", "best_epoch_1_1.bin") == 0
     plain = run.results("H1_K1")["average"]["protocol_1"]["P_Agg"][0]
     assert run("--evaluate", "best_epoch_1_1.bin", "--precision", "bf16-mixed") == 0
