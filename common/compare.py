@@ -213,7 +213,7 @@ def comparison(results: Sequence[Result], setting: str, protocol: int) -> str:
     parts = [option_table(results, names), error_table(results, names), row_table(results, names, setting, protocol)]
     found = differences(results)
     if found:
-        parts.append("NOT COMPARABLE:\n" + "\n".join(found))
+        parts.insert(0, "NOT COMPARABLE:\n" + "\n".join(found))
     parts.append(f"{LEGEND}\nin brackets: how far it is from the first column")
     return "\n\n".join(parts)
 
