@@ -34,7 +34,8 @@ def read_pose_file(path: Path, keys: list[str], optional: tuple[str, ...] = ()) 
 
 
 def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
-    """The file's subject -> action -> ... mapping, checked to be one."""
+    """The file's subject -> action -> ... mapping, checked to be one; each subject's is its own, to be emptied as it is
+    read, also where the file has one for two subjects."""
     if not isinstance(tree, dict) or not all(isinstance(actions, dict) for actions in tree.values()):
         raise DataError(f"{path}: {key} is not a dict of subjects, each a dict of actions; make the file anew")
     if not tree:
@@ -44,7 +45,7 @@ def subject_tree(tree: object, path: Path, key: str) -> dict[str, dict]:
             raise DataError(
                 f"{path}: {key} has a subject without actions or a name that is no text; make the file anew"
             )
-    return tree
+    return {subject: dict(actions) for subject, actions in tree.items()}
 
 
 def check_array(array: object, where: str, shape: tuple[int, ...], unit: str, dtype: type = np.float32) -> np.ndarray:
