@@ -27,11 +27,11 @@ YARDSTICK = 2048
 
 def seconds(work: Work, device: torch.device) -> float:
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     begin = time.perf_counter()
     work()
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begin
 
 
@@ -70,7 +70,7 @@ def print_peak(name: str, size: Size) -> None:
     work()
     work()
     if size.device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**30)
+        print(torch.cuda.max_memory_allocated(size.device) / 2**30)
     else:
         print(peak_rss())
 

@@ -80,7 +80,7 @@ def step_times(size: Size, windows: TrainingWindows, repeats: int) -> tuple[floa
     def step(source: TrainingWindows) -> None:
         training_step(model, model, source, next(order), state, options)
         if size.device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(size.device)
 
     sources = (windows, Same())
     for source in sources:

@@ -10,4 +10,6 @@ def upload(tensor: Tensor, device: torch.device) -> Tensor:
     To CUDA through pinned memory, so that the host does not wait: while the device computes a batch, the host gathers
     the next one and has it on its way.
     """
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from common.devices import upload
+
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3), metres."""
 
@@ -67,4 +69,4 @@ class GaussianDiffusion:
     @staticmethod
     def at(table: Tensor, t: Tensor, x: Tensor) -> Tensor:
         """table[t] shaped to broadcast over x (B, ...), in x's precision."""
-        return table.to(x.device)[t].to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+        return upload(table, x.device)[t].to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))

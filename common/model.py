@@ -100,7 +100,7 @@ class DSGDiffu(nn.Module):
         """The prompts of a batch of windows, each distinct verb encoded once."""
         texts, index = distinct(verbs)
         with self.autocast():
-            return self.prompt_encoder(texts).select(index.to(self.device))
+            return self.prompt_encoder(texts).select(upload(index, self.device))
 
     def draw(self, x_start_shape: Sequence[int], text_dropout: float, generator: torch.Generator) -> Draws:
         """All that is random in a training step, but for dropout.

@@ -233,15 +233,10 @@ def training_network(model: nn.Module) -> nn.Module:
     """The model, whose gradients after each backward pass are the mean over the processes (with `count() > 1`)."""
     if count() == 1:
         return model
-    device = next(model.parameters()).device
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.6 knows broadcast_buffers by this name alone
-        return DistributedDataParallel(
-            model,
-            device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,
-            gradient_as_bucket_view=True,
-        )
+        # Without device_ids, on CUDA too: with them it would move all inputs, of which some belong on the CPU.
+        return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def exchanging(network: Any, exchange: bool):

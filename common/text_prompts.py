@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.clip_text import TextTower, TowerStart, tokenize
+from common.devices import upload
 
 TEXT_WIDTH = 512
 NEUTRAL_VERB = ""
@@ -134,7 +135,7 @@ class PromptEncoder(nn.Module):
             if part.num_learned:
                 pieces.append(self.learned[part.name].expand(len(verbs), -1, -1))
             texts = list(verbs) if part.text is None else [part.text]
-            ids = tokenize(texts)[:, : part.num_static].to(self.device)
+            ids = upload(tokenize(texts)[:, : part.num_static], self.device)
             pieces.append(self.tower.embed(ids).expand(len(verbs), -1, -1))
         return torch.cat(pieces, dim=1)
 

@@ -115,8 +115,7 @@ def training_step(
     if options.clip_grad:
         torch.nn.utils.clip_grads_with_norm_(state.parameters, options.clip_grad, norm)
     state.num_steps += 1
-    for group in optimizer.param_groups:
-        group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
+    set_rate(state, options)
     # A loss that is no finite number makes the gradient so. The fused step reads this as it does from PyTorch's
     # GradScaler: it then leaves weights and averages as they are, on the device.
     is_taken = norm.isfinite() & (state.skipped_in_row < MOST_SKIPPED)
@@ -126,6 +125,12 @@ def training_step(
         state.update_ema(options.ema)
     state.skipped_in_row.add_(1).mul_(~is_taken)
     state.progress.add(loss, norm, len(chosen), is_taken)
+
+
+def set_rate(state: TrainingState, options: Options) -> None:
+    """Give the optimizer the learning rate of the step that `state.num_steps` counts last."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = state.learning_rate * min(1.0, state.num_steps / max(1, options.warmup))
 
 
 def train_epoch(
@@ -151,6 +156,7 @@ def train_epoch(
     """
     model.train()
     state.begin_epoch(windows)
+    set_rate(state, options)  # an epoch that is gone on with may have no step left
     first = state.progress.batches
     batches = windows.order(state.epoch + 1)
     for chosen in batches[first : 1 if options.debug else len(batches)]:

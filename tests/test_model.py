@@ -1,5 +1,7 @@
 """The network, its prompts and the diffusion together: one training step of the corrected method."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -131,6 +133,24 @@ def test_bf16_rounds_the_products_and_little_else(model, batch):
     assert mixed.dtype == torch.float32
     assert not torch.equal(mixed, plain)
     assert (mixed - plain).abs().mean() < 0.05 * plain.abs().mean()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_step_has_the_same_gradients(model, batch):
+    """By inductor, as --compile does."""
+    found = []
+    drawn = draws(model)
+    for compiled in (False, True):
+        model.train().zero_grad()
+        if compiled:
+            model.compile()
+        loss = model.training_loss(*batch, drawn)
+        loss.backward()
+        found.append((loss.detach(), {name: value.grad for name, value in model.named_parameters()}))
+    torch._dynamo.reset()
+    torch.testing.assert_close(*(loss for loss, _ in found), atol=1e-5, rtol=1e-5)
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_compiling_changes_nothing_but_the_speed(model, batch):

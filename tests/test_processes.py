@@ -125,6 +125,15 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
         options(gpu="1,1").check()
 
 
+def test_what_a_training_step_is_given_stays_where_it_is(monkeypatch):
+    """Some of it belongs on the CPU: PyTorch would move all of it, had it been told the device."""
+    given = {}
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "DistributedDataParallel", lambda _model, **options: given.update(options))
+    processes.training_network(torch.nn.Linear(2, 2))
+    assert given.get("device_ids") is None
+
+
 @pytest.fixture(scope="module", autouse=True)
 def the_usual_tower():
     """That which the processes started here have: `light_runs` is for this one alone."""

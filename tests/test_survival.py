@@ -106,8 +106,8 @@ def at_call(monkeypatch, name, number, act):
     ("name", "number", "where", "batches"),
     [
         ("training_step", 5, "in epoch 2", 2),
-        # While it is validated, after 8 clips of the training and 12 of the test, with the averaged weights in place.
-        ("batch_answers", 23, "in epoch 1", 3),
+        # While it is validated, with the averaged weights in place: no step is left to be taken in the epoch.
+        ("batch_answers", 55, "in epoch 2", 3),
         ("_end_epoch", 2, "after the last epoch", 0),
     ],
 )
