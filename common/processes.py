@@ -8,6 +8,7 @@ Process 0 leads: it alone prints and writes. What goes wrong in all of them is s
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import re
@@ -313,8 +314,7 @@ def _meet(place: Seat, advice: str) -> "Alarm":
         store, rank, count = next(dist.rendezvous("env://", timeout=MEETING_TIME))
         alarms = dist.TCPStore(place.address, place.port, is_master=False, timeout=MEETING_TIME)
         alarms.set_timeout(timedelta(seconds=SILENCE))
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "")
-        alarm = Alarm(place, dist.PrefixStore(f"alarm {attempt}", alarms), advice)
+        alarm = Alarm(place, _of_this_attempt(alarms), advice)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=WORKING_TIME)
     except (dist.DistError, RuntimeError, ValueError) as error:
         raise DataError(
@@ -323,6 +323,11 @@ def _meet(place: Seat, advice: str) -> "Alarm":
             "(GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME name the network device to use)"
         ) from None
     return alarm
+
+
+def _of_this_attempt(store: dist.Store) -> dist.Store:
+    """The part of it for alarms, apart from those of the run before that torchrun starts anew."""
+    return dist.PrefixStore(f"alarm {os.environ.get('TORCHELASTIC_RESTART_COUNT', '')}", store)
 
 
 def in_short(error: Exception) -> str:
@@ -341,6 +346,7 @@ class Alarm:
         self.beats: dict[int, int] = {}
         self.silent: dict[int, int] = {}
         self.is_off = threading.Event()
+        self._beat()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def ring(self) -> bool:
@@ -357,16 +363,16 @@ class Alarm:
 
     def lost(self, reason: str) -> None:
         """Another process is gone without a word: print that, if nobody who knows more does."""
-        if self.place.starter == OURS:
-            return  # `launch` knows
+        what = f"process {self.place.rank} of {self.place.count} lost another one ({reason})"
+        if self.place.starter == OURS:  # `launch` knows if one has died; if none has, this is why the run ends
+            if self.ring():
+                self.store.set("loss", what)
+            return
         for _ in range(round(GRACE)):
             if self._has_rung():
                 return
             time.sleep(0.5)
-        self.tell(
-            f"error: process {self.place.rank} of {self.place.count} lost another one ({reason}); the run has ended: "
-            f"{self.advice}"
-        )
+        self.tell(f"error: {what}; the run has ended: {self.advice}")
 
     def off(self) -> None:
         self.is_off.set()
@@ -377,12 +383,15 @@ class Alarm:
         except RuntimeError:
             return False
 
+    def _beat(self) -> None:
+        self.store.add(f"beats of {self.place.rank}", 1)
+
     def _gone_silent(self) -> int | None:
-        """A process that has been silent for too long; process 0 alone looks, the others lose its store with it.
+        """A process that has been silent for too long: process 0 looks at the others, and they at it.
 
         Counted in this thread's looks, not by a clock: where all are paused together, nobody is silent.
         """
-        for rank in range(1, self.place.count if self.place.rank == 0 else 1):
+        for rank in range(1, self.place.count) if self.place.rank == 0 else (0,):
             beats = self.store.add(f"beats of {rank}", 0)
             waits = beats and beats == self.beats.get(rank)  # one that has not come yet is waited for elsewhere
             self.silent[rank] = self.silent.get(rank, 0) + 1 if waits else 0
@@ -395,7 +404,7 @@ class Alarm:
         reason = "it failed"
         while not self.is_off.wait(1.0):
             try:
-                self.store.add(f"beats of {self.place.rank}", 1)
+                self._beat()
                 if self.store.check(["failures"]):
                     break
                 silent = self._gone_silent()
@@ -433,11 +442,12 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the processes inherit it, until they can answer
     started = start_processes(_work, (num_processes, store.port, work, arguments), num_processes, join=False)
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells how it ends who does not answer
     number = None
     with _passing_signals_on(started.processes):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         try:
-            while not started.join(grace_period=GRACE):
+            while not started.join(grace_period=2 * GRACE):  # in half of it they end by themselves
                 pass
         except (ProcessExitedException, ProcessRaisedException) as failure:
             number = failure.error_index
@@ -451,8 +461,14 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
     code = codes[number]
     if code >= 0 and code != LOST:
         return code
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else "lost another one"
-    to_stderr(f"error: process {number} of {num_processes} {how}, and with it the run: {advice}")
+    alarms, what = _of_this_attempt(store), f"process {number} of {num_processes} was ended"
+    if alarms.check(["failures"]) and not alarms.check(["loss"]):
+        return 1  # one of them has said why
+    if code < 0:
+        what += f" by {signal.Signals(-code).name}"
+    elif alarms.check(["loss"]):
+        what = alarms.get("loss").decode()
+    to_stderr(f"error: {what}, and with it the run: {advice}")
     return 1 if code == LOST else 128 - code
 
 

@@ -19,6 +19,8 @@ def come_to_an_end(how: str, whose: list[int]) -> int:
         if processes.rank() in whose:
             if how == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if how == "nccl":
+                raise RuntimeError("NCCL error in: a.cpp:1, unhandled system error\nncclSystemError: a call failed. ")
             if how == "silent":
                 os.kill(os.getpid(), signal.SIGSTOP)
             if how == "usage":
@@ -30,6 +32,8 @@ def come_to_an_end(how: str, whose: list[int]) -> int:
             time.sleep(120)
         processes.total(torch.zeros(1))
 
+    if how == "silent":
+        processes.SILENCE, processes.GRACE = 5, 1.0
     return processes.take_part(work, "advice")
 
 

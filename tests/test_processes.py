@@ -255,6 +255,9 @@ def test_a_process_that_dies_on_one_machine_ends_the_run_on_the_other(starter, w
     assert "Traceback" not in said[other].split("torch/distributed/")[0]  # what torchrun's agent says comes after
 
 
+NCCL = r"NCCL error in: a\.cpp:1, unhandled system error"
+
+
 @pytest.mark.parametrize(
     ("how", "whose", "code", "said"),
     [
@@ -262,15 +265,25 @@ def test_a_process_that_dies_on_one_machine_ends_the_run_on_the_other(starter, w
         ("data", [1], 1, "error: an odd file"),
         ("killed", [1], 137, "error: process 1 of 2 was ended by SIGKILL, and with it the run: advice"),
         ("killed", [0], 137, "error: process 0 of 2 was ended by SIGKILL, and with it the run: advice"),
+        ("nccl", [0, 1], 1, rf"error: process [01] of 2 lost another one \({NCCL}\), and with it the run: advice"),
+        ("nccl", [1], 1, rf"error: process 1 of 2 lost another one \({NCCL}\), and with it the run: advice"),
     ],
 )
 def test_a_process_that_ends_ends_the_run_with_one_line(capfd, how, whose, code, said):
     begin = time.monotonic()
     assert launch(2, come_to_an_end, (how, whose), "advice") == code
     printed = capfd.readouterr()
-    assert printed.err == said + "\n"
+    assert re.fullmatch(said + "\n", printed.err), printed.err
     assert printed.out == "only the one that leads prints\n"
     assert time.monotonic() - begin < 60
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_process_that_does_not_answer_ends_the_run_with_one_line(capfd, monkeypatch, silent):
+    monkeypatch.setattr(processes, "GRACE", 1.0)
+    assert launch(2, come_to_an_end, ("silent", [silent]), "advice") == 1
+    line = f"error: process {silent} of 2 does not answer any more; the run has ended: advice\n"
+    assert capfd.readouterr().err == line
 
 
 def test_a_bug_in_one_process_shows_its_traceback_and_ends_the_run(capfd):
