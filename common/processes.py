@@ -346,8 +346,11 @@ class Alarm:
         self.beats: dict[int, int] = {}
         self.silent: dict[int, int] = {}
         self.is_off = threading.Event()
+        self.looks = 0
         self._beat()
         threading.Thread(target=self._watch, daemon=True).start()
+        if place.starter != OURS:  # whose store is on this machine, and only paused if it does not answer
+            threading.Thread(target=self._watch_store, daemon=True).start()
 
     def ring(self) -> bool:
         """Say that the run has failed; returns whether this process is the first to."""
@@ -408,6 +411,7 @@ class Alarm:
                 if self.store.check(["failures"]):
                     break
                 silent = self._gone_silent()
+                self.looks += 1
             except RuntimeError as error:
                 reason = in_short(error)
                 break
@@ -420,6 +424,19 @@ class Alarm:
         if not self.is_off.wait(GRACE):  # the main thread has not noticed: it waits for the one that is gone
             self.lost(reason)
             os._exit(LOST)
+
+    def _watch_store(self) -> None:
+        """End the process if the store has been silent for too long: whoever asks it waits for ever."""
+        before = silent = 0
+        while not self.is_off.wait(1.0):
+            silent = silent + 1 if self.looks == before else 0
+            before = self.looks
+            if silent > SILENCE:
+                to_stderr(
+                    f"error: process {self.place.rank} of {self.place.count} lost {self.place.address}, which does not "
+                    f"answer any more; the run has ended: {self.advice}"
+                )
+                os._exit(LOST)
 
 
 def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advice: str) -> int:

@@ -291,8 +291,13 @@ def fit(
         if stop.is_requested():
             assert stop.requested is not None  # which one it was
             where = f"in epoch {state.epoch + 1}" if state.epoch < options.epochs else "after the last epoch"
-            what = "is saved" if saved else "is as it was before, since the last steps had no finite loss"
-            raise StoppedError(f"stopped by {stop.requested.name} {where}; {last} {what}: go on with --resume auto")
+            if saved:
+                what = f"{last} is saved: go on with --resume auto"
+            elif processes.from_leader(last.is_file):
+                what = f"{last} is as it was before, since the last steps had no finite loss: go on with --resume auto"
+            else:
+                what = f"there is no {last} yet, since the last steps had no finite loss: train again with a lower -lr"
+            raise StoppedError(f"stopped by {stop.requested.name} {where}; {what}")
 
 
 def _bar(windows: TrainingWindows, options: Options, state: TrainingState) -> tqdm:
@@ -363,10 +368,11 @@ def _end_epoch(
     if options.export_training_curves or epoch == options.epochs:
         write_curves(folder / "training_curves.png", state.history)
     if writer is not None:
-        _log_epoch(writer, row)
-        if epoch == 1 or epoch % options.checkpoint_frequency == 0:
-            _log_picture(writer, model, dataset, sampling, epoch)
-        writer.flush()
+        with _writing_to_log(options):
+            _log_epoch(writer, row)
+            if epoch == 1 or epoch % options.checkpoint_frequency == 0:
+                _log_picture(writer, model, dataset, sampling, epoch)
+            writer.flush()
     if epoch % options.checkpoint_frequency == 0:
         write_checkpoint(folder / f"epoch_{epoch}.bin", keeper.checkpoint(epoch=epoch, training=state.as_data()))
     keeper.save_last()
@@ -405,9 +411,24 @@ def _tensorboard(options: Options, epoch: int) -> Iterator[object | None]:
         return
     from torch.utils.tensorboard import SummaryWriter
 
+    with _writing_to_log(options):
+        writer = SummaryWriter(options.log, purge_step=epoch + 1)
     try:
-        with SummaryWriter(options.log, purge_step=epoch + 1) as writer:
-            yield writer
+        yield writer
+    finally:
+        with _writing_to_log(options):
+            writer.close()
+
+
+@contextlib.contextmanager
+def _writing_to_log(options: Options) -> Iterator[None]:
+    """Within this, nothing but TensorBoard's files is written.
+
+    Raises:
+        DataError: one cannot be.
+    """
+    try:
+        yield
     except OSError as error:
         raise DataError(f"-l {options.log} cannot be written to ({error.strerror}); name another, or --nolog") from None
 

@@ -278,6 +278,18 @@ def test_a_process_that_ends_ends_the_run_with_one_line(capfd, how, whose, code,
     assert time.monotonic() - begin < 60
 
 
+@pytest.mark.slow
+def test_a_machine_that_does_not_answer_ends_the_run_on_the_other():
+    holds_the_store, other = start_on_two_machines("srun", "tests.ending_work", "silent", "0")
+    try:
+        _, said = other.communicate(timeout=60)
+    finally:
+        holds_the_store.kill()
+        holds_the_store.communicate()
+    assert said == "error: process 1 of 2 lost localhost, which does not answer any more; the run has ended: advice\n"
+    assert other.returncode == processes.LOST
+
+
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_process_that_does_not_answer_ends_the_run_with_one_line(capfd, monkeypatch, silent):
     monkeypatch.setattr(processes, "GRACE", 1.0)

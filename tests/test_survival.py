@@ -142,6 +142,33 @@ def test_a_second_ctrl_c_does_not_wait(run, monkeypatch, capsys):
     assert not (run.folder / "last.bin").exists()
 
 
+@pytest.mark.parametrize(("number", "said"), [(2, "there is no .*last.bin yet"), (5, "last.bin is as it was before")])
+def test_a_stop_after_a_step_that_was_left_out_says_what_is_there(run, monkeypatch, capsys, number, said):
+    step, calls = training.training_step, []
+
+    def training_step(model, network, windows, chosen, state, options):
+        calls.append(chosen)
+        step(model, network, windows, chosen, state, options)
+        if len(calls) == number:
+            state.skipped_in_row.fill_(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "training_step", training_step)
+    fails(capsys, 75, f"^stopped by SIGTERM .*{said}, since the last steps had no finite loss", run)
+    assert (run.folder / "last.bin").exists() == (number == 5)
+
+
+def test_only_what_tensorboard_writes_is_said_to_be_the_logs_fault(run, monkeypatch, capsys):
+    def fail(*_args, **_words):
+        raise OSError(5, "Input/output error", "a file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "training_step", fail)
+        fails(capsys, 1, "^error: a file: Input/output error", run)
+    monkeypatch.setattr(training, "_log_epoch", fail)
+    fails(capsys, 1, "^error: -l .* cannot be written to .Input/output error.", run)
+
+
 @pytest.mark.parametrize("before", ["write_checkpoint", "save_last", "save_best"])
 def test_what_ends_between_an_epochs_files_ends_the_same(run, undisturbed, monkeypatch, before):
     """As a kill does there: the logs are written and last.bin is not, or last.bin and the best epoch is not."""
