@@ -30,7 +30,7 @@ UNITS = "2D in half image widths from the middle, 3D in metres from the root"
 """Of the poses that every reader gives and the network works on."""
 _NOT_IN_ALL = ("tower", "annotation", "ema", "units")
 """What files of ours lack: every one the tower, older ones the others."""
-_MOST_TIMESTEPS = 1_000_000
+MOST_TIMESTEPS = 1_000_000
 """Of the diffusion: its tables are made for each. The published network has 1000."""
 _MOST_EPOCHS = 10**9
 
@@ -204,8 +204,8 @@ def _ours(content: dict, path: Path) -> Checkpoint:
         values["skeleton"] = _built(Skeleton, {name: _tuple(value) for name, value in values["skeleton"].items()})
         values["prompt_parts"] = tuple(_built(PromptPart, part) for part in values["prompt_parts"])
         checkpoint = _built(Checkpoint, values)
-        if not 1 <= checkpoint.num_timesteps <= _MOST_TIMESTEPS:
-            raise ValueError(f"num_timesteps is not from 1 to {_MOST_TIMESTEPS}")
+        if not 1 <= checkpoint.num_timesteps <= MOST_TIMESTEPS:
+            raise ValueError(f"num_timesteps is not from 1 to {MOST_TIMESTEPS}")
         if checkpoint.scale is not None and not (math.isfinite(checkpoint.scale) and checkpoint.scale > 0):
             raise ValueError("scale is no number above 0")
         if not 0 <= checkpoint.epoch <= _MOST_EPOCHS:

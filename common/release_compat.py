@@ -15,12 +15,12 @@ from einops import rearrange
 from torch import Tensor
 
 from common.camera import Camera
-from common.checkpoints import Checkpoint
+from common.checkpoints import MOST_TIMESTEPS, Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.clips import Clip
 from common.denoiser import Condition, Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.errors import DataError
+from common.errors import DataError, UsageError
 from common.layers import GraphAttention, PromptAttention, TextKeys
 from common.model import DSGDiffu
 from common.sampler import Given, sample_steps
@@ -209,10 +209,15 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
     try:
         denoiser, prompts = translate_state(state)
         _, num_joints, width = denoiser["spatial_position"].shape
-        num_frames = denoiser["temporal_position"].shape[1]
-        depth = 1 + max(int(name.split(".")[1]) for name in denoiser if name.startswith("temporal_blocks."))
-    except (KeyError, AttributeError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: model_pos is not the public release's network ({error})") from None
+        one, num_frames, also_width = denoiser["temporal_position"].shape
+        if (one, also_width) != (1, width):
+            raise ValueError(f"Temporal_pos_embed is {one} x {num_frames} x {also_width}, and the width {width}")
+        network = DenoiserConfig(num_frames, width, _count(denoiser, "temporal_blocks."))
+        num_timesteps = len(next((state[name] for name in ("module.betas", "betas") if name in state), range(1000)))
+        if not 1 <= num_timesteps <= MOST_TIMESTEPS:
+            raise ValueError(f"betas are not from 1 to {MOST_TIMESTEPS}")
+    except (KeyError, IndexError, AttributeError, ValueError, TypeError, UsageError) as error:
+        raise DataError(f"{path}: model_pos is not the public release's network ({str(error)[:200]})") from None
     if num_joints != skeleton.num_joints:
         raise DataError(f"{path} is for {num_joints} joints; '{skeleton.name}' has {skeleton.num_joints}: see -d")
     parts = NO_ACTION_PROMPT if "learned.subject" in prompts else ACTION_PROMPT
@@ -221,10 +226,10 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
     weights |= {f"prompt_encoder.{name}": value for name, value in prompts.items() if not name.startswith("tower.")}
     epoch = content.get("epoch")
     return Checkpoint(
-        network=DenoiserConfig(num_frames, width, depth),
+        network=network,
         skeleton=skeleton,
         prompt_parts=parts,
-        num_timesteps=len(next((state[name] for name in ("module.betas", "betas") if name in state), range(1000))),
+        num_timesteps=num_timesteps,
         scale=None,
         weights=weights,
         tower_fingerprint="",
@@ -250,11 +255,19 @@ def release_tower(state: dict[str, Tensor], source: str, path: Path) -> TextTowe
     """
     try:
         vocab_size, width = state["token_embedding.weight"].shape
-        layers = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("transformer.resblocks."))
-        context_length = len(state["positional_embedding"])
-        config = TextTowerConfig(width, layers, max(1, width // 64), context_length, vocab_size)  # CLIP's head width
+        if tuple(state["positional_embedding"].shape) != (TextTowerConfig.context_length, width):
+            raise ValueError(f"positional_embedding is not {TextTowerConfig.context_length} x {width}")
+        layers, heads = _count(state, "transformer.resblocks."), max(1, width // 64)  # CLIP's heads are 64 wide
+        if width % heads:
+            raise ValueError(f"{heads} heads do not share a width of {width}")
+        config = TextTowerConfig(width, layers, heads, vocab_size=vocab_size)
         tower = TextTower(config, source=source)
         tower.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: its text tower is not whole ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{path}: its text tower is not whole ({str(error).splitlines()[0][:200]})") from None
     return tower
+
+
+def _count(state: dict[str, Tensor], prefix: str) -> int:
+    """How many blocks have tensors: no number in a name makes them more than there are."""
+    return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})

@@ -6,6 +6,7 @@ a release checkpoint, with their shapes at the small size. `python -m tests.test
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from einops import rearrange
 from common.clip_text import TextTower, TextTowerConfig
 from common.denoiser import Condition, Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
+from common.errors import DataError
 from common.layers import GraphAttention, TextKeys
 from common.release_compat import (
     ReleaseDenoiser,
@@ -28,6 +30,7 @@ from common.release_compat import (
 )
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT, NO_ACTION_PROMPT, PromptEncoder
+from common.trained_lifter import load_lifter
 from tests.conftest import seeded_state
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -244,6 +247,40 @@ def test_a_checkpoints_names_are_read(release):
         assert all(torch.equal(tensor, ours[name]) for name, tensor in theirs.items())
     with pytest.raises(KeyError, match="surprise"):
         translate_state({"pose_estimator.surprise": torch.zeros(1)})
+
+
+P = "pose_estimator."
+ODD = {
+    "a block of a high number": ({f"{P}TTEblocks.99999999.norm1.weight": torch.ones(D)}, "do not fit"),
+    "the tower's": (
+        {f"{P}clip_text.transformer.resblocks.99999999.ln_1.weight": torch.ones(E)}, "text tower is not whole"
+    ),
+    "frames without numbers": ({f"{P}Temporal_pos_embed": torch.ones(0, 10**9, D)}, "Temporal_pos_embed is 0 x"),
+    "one axis": ({f"{P}Temporal_pos_embed": torch.ones(5)}, "is not the public release's network"),
+    "one beta": ({"module.betas": torch.tensor(1.0)}, "is not the public release's network"),
+    "a number for betas": ({"module.betas": 5}, "is not the public release's network"),
+    "no beta": ({"module.betas": torch.ones(0)}, "betas are not from 1 to"),
+    "a tower of 193": (
+        {
+            f"{P}clip_text.token_embedding.weight": torch.ones(9, 193),
+            f"{P}clip_text.positional_embedding": torch.ones(77, 193),
+        },
+        "3 heads do not share a width of 193",
+    ),
+    "a tower for long texts": (
+        {f"{P}clip_text.positional_embedding": torch.ones(9999, E)}, "positional_embedding is not 77 x 32"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_odd_checkpoints_are_one_line(tmp_path, case):
+    """What a name or a shape claims takes no memory."""
+    changed, fault = ODD[case]
+    path = tmp_path / "release.bin"
+    torch.save({"epoch": 7, "model_pos": tiny_state() | changed}, path)
+    with pytest.raises(DataError, match=re.escape(fault)):
+        load_lifter(path, dataset="h36m", compat_release=True, device="cpu")
 
 
 if __name__ == "__main__":
