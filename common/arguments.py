@@ -5,6 +5,7 @@ An option's name, default, flags and help stand together, once. The single-dash 
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -270,22 +271,31 @@ class Options:
         What belongs to a call and not to a run (where it writes, on which device, what it draws) stays as it is here.
 
         Raises:
-            TypeError: a stored value is not of its option's type.
+            TypeError: a stored value is not of its option's type, or no text that could be a name.
+            OverflowError: a number is too large.
         """
-        kinds: dict[Any, Any] = {int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None))}
+        kinds: dict[Any, Any] = {
+            int: int, float: (int, float), bool: bool, str: str, str | None: (str, type(None)),
+            tuple[str, ...]: tuple, tuple[str, ...] | None: (tuple, type(None)),
+        }  # fmt: skip
         selection = {"no_eval", "val_subjects"}  # one of them, given, stands for both
         kept = self.given | {*_OF_CALL, "render", *_DRAWING} | (selection if selection & self.given else set())
-        values = {}
+        values: dict[str, Any] = {}
         for entry in fields(self):
             if entry.name in kept or entry.name not in stored:
                 continue
             value = stored[entry.name]
-            choices = entry.metadata.get("choices", (value,))
-            if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            choices = entry.metadata.get("choices")
+            if isinstance(value, list):
                 value = tuple(value)
-            elif not isinstance(value, kinds.get(entry.type, type(None))) or value not in choices:
-                raise TypeError(f"the option {self.flag(entry.name)} is {value!r}")
-            values[entry.name] = value
+            texts = value if isinstance(value, tuple) else (value,) if isinstance(value, str) else ()
+            if (
+                not isinstance(value, kinds[entry.type])
+                or (choices and value not in choices)
+                or not all(_can_be_a_name(text) for text in texts)
+            ):
+                raise TypeError(f"the option {self.flag(entry.name)} is {value!r:.80}")
+            values[entry.name] = float(value) if entry.type is float else value
         return replace(self, **values)
 
     def flag(self, name: str) -> str:
@@ -380,6 +390,14 @@ class Options:
             raise UsageError("--no-eval with --val-subjects: give one of them, there is nothing to validate on")
         if self.clip_weights and self.text_encoder == "random":
             raise UsageError("--clip-weights with --text-encoder random: give one of them")
+
+
+def _can_be_a_name(text: object) -> bool:
+    """Whether it is text that a file could be called."""
+    try:
+        return isinstance(text, str) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 _LEAST = {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from common.arguments import Options
 from common.denoiser import DenoiserConfig
 from common.errors import DataError, UsageError
 from common.files import find_in_run, replacing
@@ -141,7 +142,7 @@ def read_checkpoint(path: Path, skeleton: Skeleton | None, compat_release: bool,
         raise DataError(f"{path} is no DSGDiffu checkpoint (it has {keys}); name one that main*.py wrote")
     for tensors in (checkpoint.weights, checkpoint.tower or {}):
         _check_weights(tensors, path)
-    if skeleton is not None and _tree(checkpoint.skeleton) != _tree(skeleton):
+    if skeleton is not None and tree(checkpoint.skeleton) != tree(skeleton):
         can_run = checkpoint.skeleton.num_joints == skeleton.num_joints
         what = (
             f"{path} was trained on the skeleton '{checkpoint.skeleton.name}' ({checkpoint.skeleton.num_joints} "
@@ -174,7 +175,7 @@ def refuse_or_note(what: str, remedy: str, force: bool, can_be_forced: bool = Tr
     print(f"note: {what}")
 
 
-def _tree(skeleton: Skeleton) -> tuple:
+def tree(skeleton: Skeleton) -> tuple:
     """What joints are to the network; their names it does not see."""
     return skeleton.parents, skeleton.joints_left, skeleton.joints_right
 
@@ -215,6 +216,10 @@ def _ours(content: dict, path: Path) -> Checkpoint:
         for name in ("tower_source", "selection", "annotation", "units"):  # they are printed
             if not getattr(checkpoint, name).isprintable():
                 raise ValueError(f"{name} is not one line of text")
+        for name in ("dataset", "subjects_train", "val_subjects"):  # which results are comparable hangs on them
+            if name not in checkpoint.options:
+                raise KeyError(f"the option {name}")
+        Options().over(checkpoint.options).check()
         _check_shape(checkpoint.network, checkpoint.weights)
         return checkpoint
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:

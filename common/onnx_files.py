@@ -6,7 +6,7 @@ frames are free). The metadata are all else that it takes to lift. `onnx` and `o
 
 import importlib
 import json
-import math
+import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -88,7 +88,7 @@ class OnnxDescription:
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is not from 1 to {most}")
         for name in ("fps", "scale"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+            if not 0 < getattr(self, name) <= sys.float_info.max:  # JSON's whole numbers may be larger
                 raise ValueError(f"{name} is no number above 0")
         if not 0 <= self.epoch <= 10**9:
             raise ValueError("epoch is not from 0 to 1000000000")

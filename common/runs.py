@@ -189,10 +189,7 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
             another source.
     """
     network = checkpoint.network
-    try:
-        its_run = options.over(checkpoint.options)
-    except TypeError as error:
-        raise DataError(f"{path} lacks a part of a checkpoint ({error}); it may be damaged") from None
+    its_run = options.over(checkpoint.options)
     if options.resume:
         options = its_run
         for name in sorted(options.given):

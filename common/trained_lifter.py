@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from common.arguments import Options
-from common.checkpoints import Checkpoint, read_checkpoint
+from common.checkpoints import Checkpoint, read_checkpoint, tree
 from common.datasets import DATASETS
 from common.errors import DataError, UsageError
 from common.evaluation import TextCache
@@ -74,9 +74,12 @@ def load_lifter(path: str | os.PathLike, verb: str = NEUTRAL_VERB, **options: An
     checkpoint = read_checkpoint(path, skeleton, asked.compat_release)
     its_run = checkpoint.options
     if description is None:
-        if its_run.get("dataset") not in DATASETS:
-            raise DataError(f"{path} does not say which data it was trained on; it may be damaged")
         description = DATASETS[its_run["dataset"]]
+        if tree(checkpoint.skeleton) != tree(description.skeleton):
+            raise DataError(
+                f"{path} says that it was trained on {description.name}, and has another skeleton than its "
+                f"'{description.skeleton.name}'; it may be damaged"
+            )
     if verb and not any(part.text is None for part in checkpoint.prompt_parts):
         raise UsageError(f"--verb {verb}: the network of {path} reads no action; leave it out")
     asked = replace(asked, dataset=description.name, keypoints=its_run.get("keypoints", asked.keypoints))

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from scipy.io import savemat
 
+from common.arguments import Options
 from common.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from common.datasets import load_dataset
 from common.denoiser import DenoiserConfig
@@ -247,7 +248,7 @@ def _v73() -> bytes:
 
 
 def _checkpoint() -> bytes:
-    options = {"keypoints": "gt", "actions": ["*"], "learning_rate": 1e-3}
+    options = Options(keypoints="gt").as_data()
     training = {"learning_rate": 1e-3, "history": [{"epoch": 1}], "random_state": torch.get_rng_state()[:32].clone()}
     weights = {
         "denoiser.temporal_position": torch.zeros(1, 1, 8),

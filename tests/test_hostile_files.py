@@ -16,14 +16,16 @@ import pytest
 import torch
 
 import main_gt
+from common.arguments import Options
 from common.checkpoints import find_checkpoint, read_checkpoint
 from common.errors import DataError
 from common.files import write_text
 from common.keypoint_formats import read_detections
 from common.mat_files import read_mat
 from common.plain_pickle import NamesCodeError
-from common.skeleton import H36M
+from common.skeleton import H36M, MPI_INF_3DHP
 from common.torch_files import read_torch_file
+from common.trained_lifter import load_lifter
 from tests.fuzz_targets import TARGETS, check
 
 linux = pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="memory is read off Linux's /proc")
@@ -158,6 +160,44 @@ def test_odd_zip_files_are_no_checkpoints(tmp_path):
     assert "is in it twice" in checkpoint_refusal(tmp_path / "a.bin")
     torch.save({"a": 1}, tmp_path / "a.bin", _use_new_zipfile_serialization=False)
     assert "torch before 1.6" in checkpoint_refusal(tmp_path / "a.bin")
+
+
+def written_checkpoint(path, **changed):
+    """A whole checkpoint, but for what is changed in the file."""
+    path.write_bytes(next(iter(TARGETS["checkpoint"].seeds())))
+    content = torch.load(path, weights_only=True)
+    torch.save(content | changed, path)
+    return path
+
+
+WHOLE = Options(keypoints="gt", text_encoder="random").as_data()
+ODD_OPTIONS = {
+    "two alone": ({name: WHOLE[name] for name in ("text_encoder", "dataset")}, "the option subjects_train"),
+    "nothing": ({}, "the option dataset"),
+    "a folder with an end in it": (WHOLE | {"data_dir": "a\0b"}, "the option --data-dir is 'a\\x00b'"),
+    "a folder of half a letter": (WHOLE | {"data_dir": "\ud800"}, "the option --data-dir is"),
+    "a list for a name": (WHOLE | {"dataset": ["h36m"]}, "the option -d is ('h36m',)"),
+    "nothing for a list": (WHOLE | {"val_subjects": None}, "the option --val-subjects is None"),
+    "no frames left": (WHOLE | {"downsample": 0}, "--downsample is 0; expected 1 or more"),
+    "a rate beyond numbers": (WHOLE | {"learning_rate": 10**400}, "too large"),
+    "a part that is no number": (WHOLE | {"subset": float("nan")}, "--subset is nan"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_OPTIONS)
+def test_odd_options_of_a_checkpoint_are_refused_before_any_work(tmp_path, capsys, case):
+    options, named = ODD_OPTIONS[case]
+    path = written_checkpoint(tmp_path / "a.bin", options=options)
+    assert named in checkpoint_refusal(path)
+    assert named in refusal(load_lifter, path)
+    assert main_gt.main(["--evaluate", str(path), "-c", str(tmp_path / "run")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_lifter_with_another_skeleton_than_its_data_has_is_refused(tmp_path):
+    path = written_checkpoint(tmp_path / "a.bin", options=WHOLE, skeleton=vars(MPI_INF_3DHP))
+    assert "was trained on h36m, and has another skeleton than its 'h36m'" in refusal(load_lifter, path)
 
 
 # --- .mat ---

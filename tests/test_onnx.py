@@ -222,6 +222,8 @@ CHANGED = {
     "unknown data": (_say("dataset", '"cats"'), "dataset is none that is known"),
     "another skeleton": (_skeleton, "the skeleton is '3dhp' with 17 joints; h36m has 'h36m' with 17"),
     "endless": (_say("num_timesteps", "1" + "0" * 30), "num_timesteps is not from 1 to 1000000"),
+    "frames a second beyond numbers": (_say("fps", "1" + "0" * 400), "fps is no number above 0"),
+    "a scale beyond numbers": (_say("scale", "1" + "0" * 400), "scale is no number above 0"),
     "no finite weights": (_weight(np.nan), "expected finite float32 of"),
 }
 
