@@ -6,9 +6,8 @@ from common.errors import exit_code
 
 
 def run(argv) -> int:
-    from common.arguments import (
-        MPI_INF_3DHP,
-    )  # here, since PyTorch takes seconds to import and Ctrl-C then is one line too
+    # Here, since PyTorch takes seconds to import, and Ctrl-C then is one line too.
+    from common.arguments import MPI_INF_3DHP
     from common.runs import run_script
 
     return run_script(argv, MPI_INF_3DHP, __doc__)

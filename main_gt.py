@@ -6,7 +6,8 @@ from common.errors import exit_code
 
 
 def run(argv) -> int:
-    from common.arguments import H36M_GT  # here, since PyTorch takes seconds to import and Ctrl-C then is one line too
+    # Here, since PyTorch takes seconds to import, and Ctrl-C then is one line too.
+    from common.arguments import H36M_GT
     from common.runs import run_script
 
     return run_script(argv, H36M_GT, __doc__)

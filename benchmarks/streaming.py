@@ -22,6 +22,8 @@ from benchmarks.gpu import RECIPE_FRAMES
 from benchmarks.works import Size, peak_rss
 from common.arguments import H36M_GT
 from common.datasets import DATASETS, load_dataset
+from common.npz_files import write_npz
+from common.pose_files import layout_metadata
 from common.skeleton import H36M
 from common.training import training_step
 from common.training_state import TrainingState
@@ -43,17 +45,11 @@ def make_files(folder: Path, num_frames: int) -> None:
     for subject, number in itertools.product(tree_3d, range(RECORDINGS)):
         if subject == "S9" and number:
             continue
-        tree_3d[subject][f"Walking {number}"] = world + np.float32(
-            0
-        )  # arrays of their own: none is written once for all
-        tree_2d[subject][f"Walking {number}"] = [pixels + np.float32(0) for _ in range(CAMERAS)]
-    metadata = {
-        "layout_name": "h36m",
-        "num_joints": H36M.num_joints,
-        "keypoints_symmetry": [list(H36M.joints_left), list(H36M.joints_right)],
-    }
-    np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=tree_3d)
-    np.savez_compressed(folder / "data_2d_h36m_gt.npz", positions_2d=tree_2d, metadata=metadata)
+        # Arrays of their own: one that is there twice is written once.
+        tree_3d[subject][f"Walking {number}"] = world.copy()
+        tree_2d[subject][f"Walking {number}"] = [pixels.copy() for _ in range(CAMERAS)]
+    write_npz(folder / "data_3d_h36m.npz", positions_3d=tree_3d)
+    write_npz(folder / "data_2d_h36m_gt.npz", positions_2d=tree_2d, metadata=layout_metadata(H36M))
 
 
 def seconds(work) -> tuple[float, object]:

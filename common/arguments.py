@@ -34,7 +34,22 @@ def _prefixes(text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Options:
+class _Options:
+    """What dataclasses of `_option`s share."""
+
+    def flag(self, name: str) -> str:
+        """The flag a user types for the option `name`."""
+        return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
+
+    def as_data(self) -> dict:
+        """All options as plain values, for JSON and checkpoints."""
+        data = asdict(self)
+        del data["given"]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
+
+
+@dataclass(frozen=True)
+class Options(_Options):
     """What a run was asked to do. `given` holds the names of those that the command line set itself."""
 
     dataset: str = _option("h36m", "-d", "--dataset", group="data", choices=tuple(DATASETS), help="which data")
@@ -259,12 +274,6 @@ class Options:
     def trains(self) -> bool:
         return self.evaluate is None and not self.render
 
-    def as_data(self) -> dict:
-        """All options as plain values, for JSON and checkpoints."""
-        data = asdict(self)
-        del data["given"]
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
-
     def over(self, stored: dict) -> "Options":
         """These options where the command line gave them, and those of an earlier run (`as_data`) elsewhere.
 
@@ -297,10 +306,6 @@ class Options:
                 raise TypeError(f"the option {self.flag(entry.name)} is {value!r:.80}")
             values[entry.name] = float(value) if entry.type is float else value
         return replace(self, **values)
-
-    def flag(self, name: str) -> str:
-        """The flag a user types for the option `name`."""
-        return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
 
     def check(self) -> None:
         """Refuse what cannot be meant.
@@ -493,7 +498,7 @@ _OF_TORCH = ("dataset", "text_encoder", "clip_weights", "compat_release", "gpu",
 
 
 @dataclass(frozen=True)
-class PredictOptions:
+class PredictOptions(_Options):
     """What predict.py was asked to do."""
 
     input: str = _option(
@@ -621,16 +626,6 @@ class PredictOptions:
         """Where the results go."""
         return Path(self.out or Path("predictions") / (Path(self.input).resolve().stem or "input"))
 
-    def flag(self, name: str) -> str:
-        """The flag a user types for the option `name`."""
-        return next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
-
-    def as_data(self) -> dict:
-        """All options as plain values."""
-        data = asdict(self)
-        del data["given"]
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in data.items()}
-
     def check(self) -> None:
         """Refuse what cannot be meant.
 
@@ -675,6 +670,14 @@ class PredictOptions:
             )
 
 
+def _parsed(defaults, argv: Sequence[str] | None, description: str):
+    """The defaults, a dataclass of `_option`s, with what the command line gives, checked."""
+    given = vars(option_parser(defaults, description).parse_args(argv))
+    options = replace(defaults, **given, given=frozenset(given))
+    options.check()
+    return options
+
+
 MOST_FPS = 10_000
 """Frames a second: a faster video is a mistake."""
 
@@ -685,14 +688,11 @@ def parse_predict_options(argv: Sequence[str] | None, description: str) -> Predi
     Raises:
         UsageError: one line.
     """
-    given = vars(option_parser(PredictOptions(), description).parse_args(argv))
-    options = PredictOptions(**given, given=frozenset(given))
-    options.check()
-    return options
+    return _parsed(PredictOptions(), argv, description)
 
 
 @dataclass(frozen=True)
-class ExportOptions:
+class ExportOptions(_Options):
     """What common.export_onnx was asked to do."""
 
     checkpoint: str | None = _as_in("checkpoint", group="network", help="the folder of the run whose network it is")
@@ -722,8 +722,7 @@ class ExportOptions:
         """
         for name in sorted(self.given - {"verb"}):
             if getattr(self, name) == "":
-                flag = next(entry.metadata["flags"][0] for entry in fields(self) if entry.name == name)
-                raise UsageError(f"{flag} is empty; give a name, or leave it out")
+                raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
         if self.checkpoint is None and self.evaluate is None:
             raise UsageError("whose network? Give -c, a run's folder, or --evaluate, a checkpoint")
         if self.clip_weights and self.text_encoder == "random":
@@ -738,7 +737,4 @@ def parse_export_options(argv: Sequence[str] | None, description: str) -> Export
     Raises:
         UsageError: one line.
     """
-    given = vars(option_parser(ExportOptions(), description).parse_args(argv))
-    options = ExportOptions(**given, given=frozenset(given))
-    options.check()
-    return options
+    return _parsed(ExportOptions(), argv, description)

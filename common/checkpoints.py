@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.arguments import Options
 from common.denoiser import DenoiserConfig
+from common.diffusion import MOST_TIMESTEPS
 from common.errors import DataError, UsageError
 from common.files import find_in_run, replacing
 from common.plain_pickle import NamesCodeError, RefusedError
@@ -31,8 +32,6 @@ UNITS = "2D in half image widths from the middle, 3D in metres from the root"
 """Of the poses that every reader gives and the network works on."""
 _NOT_IN_ALL = ("tower", "annotation", "ema", "units")
 """What files of ours lack: every one the tower, older ones the others."""
-MOST_TIMESTEPS = 1_000_000
-"""Of the diffusion: its tables are made for each. The published network has 1000."""
 _MOST_EPOCHS = 10**9
 
 

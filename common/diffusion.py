@@ -14,6 +14,8 @@ from common.devices import upload
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t (B, H, F, J, 3), t (B,)) -> predicted x_start (B, H, F, J, 3), metres."""
 
+MOST_TIMESTEPS = 1_000_000
+"""Of T in a file: a schedule's tables are made for each step. The published network has 1000."""
 CLAMP = 1.1
 """Noisy poses are clamped to this many times the scale (D3DP, Shan et al. 2023)."""
 

@@ -11,7 +11,7 @@ from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
 from common.devices import upload
 from common.diffusion import Denoise, GaussianDiffusion
-from common.sampler import sample_hypotheses
+from common.sampler import CPU_CHUNK, sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
@@ -170,7 +170,7 @@ class DSGDiffu(nn.Module):
         """
         width = self.denoiser.config.width
         if self.device.type == "cpu":
-            return 4096 * 512 // width
+            return CPU_CHUNK // width
         tokens = 65536 * 512 // width
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)

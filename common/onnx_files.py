@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from common.datasets import DATASETS
+from common.diffusion import MOST_TIMESTEPS
 from common.errors import DataError, UsageError
 from common.skeleton import Skeleton
 
@@ -24,7 +25,6 @@ INPUTS, OUTPUT = {"x_2d": 4, "x_t": 5, "t": 1}, {"x_start": 5}
 REMEDY = "name a file that python -m common.export_onnx wrote"
 _MOST_BYTES = 1 << 30
 """Of a file. The published network takes 140 MB."""
-_MOST_TIMESTEPS = 1_000_000
 _MOST_FRAMES = 100_000
 
 
@@ -84,7 +84,7 @@ class OnnxDescription:
             )
         if self.schedule != "cosine":
             raise ValueError("schedule is not 'cosine'")
-        for name, most in (("num_frames", _MOST_FRAMES), ("num_timesteps", _MOST_TIMESTEPS), ("width", 1 << 20)):
+        for name, most in (("num_frames", _MOST_FRAMES), ("num_timesteps", MOST_TIMESTEPS), ("width", 1 << 20)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} is not from 1 to {most}")
         for name in ("fps", "scale"):

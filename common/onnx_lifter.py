@@ -12,13 +12,10 @@ from torch import Tensor
 from common.diffusion import Denoise, GaussianDiffusion
 from common.errors import DataError, UsageError
 from common.onnx_files import OnnxDescription, read_onnx, require
-from common.sampler import sample_hypotheses
+from common.sampler import CPU_CHUNK, sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
-
-_TOKENS_AT_ONCE = 4096 * 512
-"""Joints in frames times the network's width that go through at once: what a CPU's caches hold."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class OnnxLifter:
         """See `common.lifting.Lifter`."""
         B = len(x_2d)
         in_the_graph = Prompts(torch.empty(B, 0), torch.empty(B, 0, 0))
-        chunk = max(1, _TOKENS_AT_ONCE // self.description.width // math.prod(x_2d.shape[1:3]))
+        chunk = max(1, CPU_CHUNK // self.description.width // math.prod(x_2d.shape[1:3]))
         return sample_hypotheses(
             self.given, self.diffusion, x_2d, in_the_graph, noise, self.skeleton, chunk, self.solver
         )

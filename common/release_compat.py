@@ -15,11 +15,11 @@ from einops import rearrange
 from torch import Tensor
 
 from common.camera import Camera
-from common.checkpoints import MOST_TIMESTEPS, Checkpoint
+from common.checkpoints import Checkpoint
 from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.clips import Clip
 from common.denoiser import Condition, Denoiser, DenoiserConfig
-from common.diffusion import GaussianDiffusion
+from common.diffusion import MOST_TIMESTEPS, GaussianDiffusion
 from common.errors import DataError, UsageError
 from common.layers import GraphAttention, PromptAttention, TextKeys
 from common.model import DSGDiffu

@@ -13,6 +13,9 @@ from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
 
+CPU_CHUNK = 4096 * 512
+"""Tokens (a joint in a frame) times the network's width that go through at once: what a CPU's caches hold."""
+
 Given = Callable[[Tensor, Prompts], Denoise]
 """(x_2d (B, F, J, 2), prompts) -> how those B windows are denoised; once for all hypotheses and steps."""
 
