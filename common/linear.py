@@ -1,8 +1,12 @@
-"""Linear layers whose float32 products on a CPU are oneDNN's.
+"""Linear layers whose float32 products are oneDNN's on an AMD processor.
 
-PyTorch gives these products to MKL. On AMD processors oneDNN, which ships with the same PyTorch, is a quarter faster at
-the network's sizes (docs/PERFORMANCE.md); PyTorch's own compiler calls it by the operator that is used here.
+PyTorch gives these products to MKL, which is Intel's and the faster one on Intel's processors. On AMD's, oneDNN, which
+ships with the same PyTorch, is a quarter faster at the network's sizes (docs/PERFORMANCE.md); PyTorch's own compiler
+calls it by the operator that is used here.
 """
+
+import platform
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +14,17 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def _made_by_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this machine's processor says so: in /proc/cpuinfo on Linux, in its name elsewhere."""
+    try:
+        return "AuthenticAMD" in cpuinfo.read_text(errors="replace")
+    except OSError:
+        return "AuthenticAMD" in platform.processor()
+
+
+_BY_ONEDNN = _HAS_ONEDNN and _made_by_amd()
 
 
 class Linear(nn.Linear):
@@ -23,7 +38,7 @@ class Linear(nn.Linear):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias, as torch.nn.functional.linear: x (..., I), weight (O, I), bias (O,) -> (..., O)."""
     by_onednn = (
-        _HAS_ONEDNN
+        _BY_ONEDNN
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")

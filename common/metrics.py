@@ -39,7 +39,20 @@ def procrustes_align(predicted: Tensor, target: Tensor) -> Tensor:
     Returns:
         (..., J, 3), like predicted.
     """
-    x, y = predicted.double(), target.double().expand(predicted.shape)
+    poses = predicted.reshape(-1, *predicted.shape[-2:])
+    targets = target.expand(predicted.shape).reshape(poses.shape)
+    size = _POSES_AT_ONCE if poses.device.type == "cpu" else max(1, len(poses))
+    aligned = [_align(*part) for part in zip(poses.split(size), targets.split(size), strict=True)]
+    return torch.cat(aligned).reshape(predicted.shape)
+
+
+_POSES_AT_ONCE = 4096
+"""What a CPU's caches hold of them."""
+
+
+def _align(predicted: Tensor, target: Tensor) -> Tensor:
+    """`procrustes_align` of (N, J, 3) onto as many."""
+    x, y = predicted.double(), target.double()
     y_mean = y.mean(-2, keepdim=True)
     x_centred, y_centred = x - x.mean(-2, keepdim=True), y - y_mean
     rotation, overlap = best_rotation(y_centred.mT @ x_centred)

@@ -1,5 +1,7 @@
 """oneDNN's products against PyTorch's own."""
 
+import platform
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,11 @@ from common import linear as of_project
 from common.linear import Linear, linear
 
 pytestmark = pytest.mark.skipif(not of_project._HAS_ONEDNN, reason="this PyTorch was built without oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def as_on_amd(monkeypatch):
+    monkeypatch.setattr(of_project, "_BY_ONEDNN", True)
 
 
 def inputs(shape, out_features, has_bias):
@@ -63,3 +70,26 @@ def test_other_precisions_are_pytorchs():
         assert layer(x).dtype == torch.bfloat16
     double = layer.double()
     torch.testing.assert_close(double(x.double()), F.linear(x.double(), double.weight, double.bias), atol=0, rtol=0)
+
+
+def test_other_processors_products_are_pytorchs(monkeypatch):
+    monkeypatch.setattr(of_project, "_BY_ONEDNN", False)
+    x, weight, bias = inputs((7, 24), 16, True)
+    assert "mkldnn::_linear_pointwise" not in called(lambda: linear(x, weight, bias))
+    torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name", "expected"),
+    [
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\n", "", True),
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\n", "", False),
+        (None, "AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD", True),
+        (None, "arm", False),
+    ],
+)
+def test_who_made_the_processor(monkeypatch, tmp_path, cpuinfo, name, expected):
+    monkeypatch.setattr(platform, "processor", lambda: name)
+    if cpuinfo:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert of_project._made_by_amd(tmp_path / "cpuinfo") is expected

@@ -6,6 +6,7 @@ import torch
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
+from common import metrics
 from common.metrics import AUC_THRESHOLDS, auc, best_rotation, mpjpe, p_mpjpe, pck, procrustes_align
 
 
@@ -87,3 +88,12 @@ def test_the_rotation_is_one():
     torch.testing.assert_close((rotation * m).sum((1, 2)), overlap)
     others = torch.from_numpy(Rotation.random(1000, random_state=0).as_matrix())
     assert (torch.einsum("nij,kij->nk", m, others) <= overlap[:, None]).all()
+
+
+def test_poses_are_aligned_alike_however_many_at_once(monkeypatch):
+    torch.manual_seed(0)
+    predicted, target = torch.randn(3, 4, 17, 3), torch.randn(4, 17, 3)
+    expected = procrustes_align(predicted, target)
+    monkeypatch.setattr(metrics, "_POSES_AT_ONCE", 5)
+    torch.testing.assert_close(procrustes_align(predicted, target), expected)
+    assert procrustes_align(predicted[:0], target).shape == (0, 4, 17, 3)
