@@ -219,21 +219,41 @@ def _ours(content: dict, path: Path) -> Checkpoint:
             if name not in checkpoint.options:
                 raise KeyError(f"the option {name}")
         Options().over(checkpoint.options).check()
-        _check_shape(checkpoint.network, checkpoint.weights)
+        check_denoiser(checkpoint.network, checkpoint.weights)
         return checkpoint
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
         raise DataError(f"{path} lacks a part of a checkpoint ({error}); it may be damaged") from None
 
 
-def _check_shape(network: DenoiserConfig, weights: dict[str, Tensor]) -> None:
+def check_denoiser(network: DenoiserConfig, weights: dict[str, Tensor]) -> None:
     """What would take the memory for a network is of the weights' size, before the network is built.
 
     Raises:
         KeyError, ValueError, AttributeError: it is not.
     """
     found = tuple(weights["denoiser.temporal_position"].shape)
-    if found != (1, network.num_frames, network.width) or network.depth > len(weights):
+    if found != (1, network.num_frames, network.width):
         raise ValueError(f"weights of another network: {found} for {network}")
+    greatest = "denoiser.temporal_blocks.{}.mlp.fc1.weight"
+    check_blocks(weights, greatest, network.depth, (2 * network.width, network.width))
+
+
+def check_blocks(weights: dict[str, Tensor], name: str, number: int, shape: tuple[int, int]) -> None:
+    """Each of so many blocks has one of its greatest weights, whole: the rest that is built is not far greater.
+
+    Args:
+        weights: a file's.
+        name: of the weight, the block's number left open.
+        number: of blocks.
+        shape: of the weight.
+
+    Raises:
+        KeyError, ValueError, AttributeError: one has not.
+    """
+    for block in range(number):
+        found = tuple(weights[name.format(block)].shape)
+        if found != shape:
+            raise ValueError(f"{name.format(block)} is {found}, not {shape}")
 
 
 def _check_weights(weights: dict[str, Tensor], path: Path) -> None:

@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from common.camera import Camera
-from common.checkpoints import Checkpoint
+from common.checkpoints import Checkpoint, check_blocks, check_denoiser
 from common.clip_text import TextTower, TextTowerConfig, tokenize
 from common.clips import Clip
 from common.denoiser import Condition, Denoiser, DenoiserConfig
@@ -209,10 +209,10 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
     try:
         denoiser, prompts = translate_state(state)
         _, num_joints, width = denoiser["spatial_position"].shape
-        one, num_frames, also_width = denoiser["temporal_position"].shape
-        if (one, also_width) != (1, width):
-            raise ValueError(f"Temporal_pos_embed is {one} x {num_frames} x {also_width}, and the width {width}")
+        _, num_frames, _ = denoiser["temporal_position"].shape
         network = DenoiserConfig(num_frames, width, _count(denoiser, "temporal_blocks."))
+        weights = {f"denoiser.{name}": value for name, value in denoiser.items()}
+        check_denoiser(network, weights)
         num_timesteps = len(next((state[name] for name in ("module.betas", "betas") if name in state), range(1000)))
         if not 1 <= num_timesteps <= MOST_TIMESTEPS:
             raise ValueError(f"betas are not from 1 to {MOST_TIMESTEPS}")
@@ -222,7 +222,6 @@ def read_release_checkpoint(content: dict, path: Path, skeleton: Skeleton) -> Ch
         raise DataError(f"{path} is for {num_joints} joints; '{skeleton.name}' has {skeleton.num_joints}: see -d")
     parts = NO_ACTION_PROMPT if "learned.subject" in prompts else ACTION_PROMPT
     tower = {name.removeprefix("tower."): value for name, value in prompts.items() if name.startswith("tower.")}
-    weights = {f"denoiser.{name}": value for name, value in denoiser.items()}
     weights |= {f"prompt_encoder.{name}": value for name, value in prompts.items() if not name.startswith("tower.")}
     epoch = content.get("epoch")
     return Checkpoint(
@@ -260,10 +259,11 @@ def release_tower(state: dict[str, Tensor], source: str, path: Path) -> TextTowe
         layers, heads = _count(state, "transformer.resblocks."), max(1, width // 64)  # CLIP's heads are 64 wide
         if width % heads:
             raise ValueError(f"{heads} heads do not share a width of {width}")
+        check_blocks(state, "transformer.resblocks.{}.mlp.c_fc.weight", layers, (4 * width, width))
         config = TextTowerConfig(width, layers, heads, vocab_size=vocab_size)
         tower = TextTower(config, source=source)
         tower.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError, AttributeError) as error:
         raise DataError(f"{path}: its text tower is not whole ({str(error).splitlines()[0][:200]})") from None
     return tower
 

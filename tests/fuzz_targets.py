@@ -12,7 +12,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,14 @@ import torch
 from scipy.io import savemat
 
 from common.arguments import Options
-from common.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from common.checkpoints import UNITS, Checkpoint, read_checkpoint, write_checkpoint
 from common.datasets import load_dataset
 from common.denoiser import DenoiserConfig
 from common.errors import DataError, UsageError
 from common.keypoint_formats import read_detections
 from common.mat_files import read_mat
 from common.npz_files import read_npz
+from common.onnx_files import INPUTS, OUTPUT, OnnxDescription, read_onnx
 from common.pose_files import layout_metadata
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
@@ -254,6 +255,7 @@ def _checkpoint() -> bytes:
         "denoiser.temporal_position": torch.zeros(1, 1, 8),
         "half": torch.ones(16).half(),
         "t": torch.ones(2, 4).T,
+        "denoiser.temporal_blocks.0.mlp.fc1.weight": torch.zeros(16, 8),
     }
     network = DenoiserConfig(1, 8, 1)
     checkpoint = Checkpoint(
@@ -273,14 +275,41 @@ def _torchscript() -> bytes:
     return _saved(lambda path: torch.jit.save(module, path))
 
 
+def _onnx() -> bytes:
+    """A network of no weights and all that is said of one."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    said = OnnxDescription(
+        "h36m", "gt", "", UNITS, H36M, 9, 50.0, 8, "cosine", 1000, 1.0, "walking", "random", "a.bin", "00", 1
+    )
+    x_2d, x_t, x_start = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (
+            ("x_2d", ["B", "F", 17, 2]), ("x_t", ["B", "H", "F", 17, 3]), ("x_start", ["B", "H", "F", 17, 3])
+        )
+    )  # fmt: skip
+    t = helper.make_tensor_value_info("t", TensorProto.INT64, ["B"])
+    zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x_t", "zero"], ["x_start"])], "g", [x_2d, x_t, t], [x_start], [zero]
+    )
+    model = helper.make_model(graph)
+    helper.set_model_props(model, said.as_metadata())
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
 def _pickle_in(file: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         return next(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
 
 
 def _torch_packed(data: bytes) -> bytes:
-    """The pickle, with storages beside it; all tensors of the files above have 32 bytes."""
-    return _zipped({"a/data.pkl": data, **{f"a/data/{number}": bytes(32) for number in range(8)}})
+    """The pickle, with storages beside it; all tensors of the files above have 32 bytes, but for one."""
+    sizes = [32] * 8
+    sizes[3] = 16 * 8 * 4
+    return _zipped({"a/data.pkl": data, **{f"a/data/{number}": bytes(size) for number, size in enumerate(sizes)}})
 
 
 def _checkpoints() -> list[bytes]:
@@ -298,6 +327,7 @@ _PICKLE_WORDS = (
     "cnumpy.core.multiarray\nscalar\n", "ccollections\nOrderedDict\n", "ctorch._utils\n_rebuild_tensor_v2\n",
     "ctorch\nFloatStorage\n", "ctorch\nSize\n", "numpy.random._pickle", "storage", "latin1", "cbuiltins\neval\n",
 )  # fmt: skip
+_ONNX_WORDS = (*(entry.name for entry in fields(OnnxDescription)), *INPUTS, *OUTPUT, "ai.onnx", "Loop", "Add")
 _JSON_WORDS = (
     "image_id", "keypoints", "scores", "score", "idx", "people", "bodies", "joints", "pose_keypoints_2d", "frame_id",
     "instances", "instance_info", "meta_info", "dataset_name", "keypoint_scores", "bbox_score", "track_id", "person_id",
@@ -328,6 +358,7 @@ TARGETS = {
     "mat_octave": Target("x.mat", _read_mat, lambda: [_OCTAVE], words=("# name: ", "# type: ", "# ndims: ")),
     "mat_v73": Target("x.mat", _read_mat, lambda: [_v73()], words=_MAT_WORDS),
     "checkpoint": Target("x.bin", _read_checkpoint, _checkpoints, words=_PICKLE_WORDS),
+    "onnx": Target("x.onnx", read_onnx, lambda: [_onnx()], words=_ONNX_WORDS),
     "checkpoint_pickle": Target(
         "x.bin", _read_checkpoint, lambda: map(_pickle_in, _checkpoints()), _torch_packed, _PICKLE_WORDS
     ),

@@ -195,6 +195,19 @@ def test_odd_options_of_a_checkpoint_are_refused_before_any_work(tmp_path, capsy
     assert not (tmp_path / "run").exists()
 
 
+@linux
+def test_a_checkpoint_of_few_numbers_claims_no_wide_network(tmp_path):
+    """Whose layers, some width squared, would take 100 GB each."""
+    path = written_checkpoint(tmp_path / "a.bin")
+    content = torch.load(path, weights_only=True)
+    frames, wide = content["network"]["num_frames"], 160_000
+    content["network"]["width"] = wide
+    content["weights"] |= {"denoiser.temporal_position": torch.ones(1, frames, wide)}
+    torch.save(content, path)
+    assert f"temporal_blocks.0.mlp.fc1.weight is (16, 8), not ({2 * wide}, {wide})" in checkpoint_refusal(path)
+    assert "mlp.fc1.weight" in refusal(load_lifter, path)
+
+
 def test_a_lifter_with_another_skeleton_than_its_data_has_is_refused(tmp_path):
     path = written_checkpoint(tmp_path / "a.bin", options=WHOLE, skeleton=vars(MPI_INF_3DHP))
     assert "was trained on h36m, and has another skeleton than its 'h36m'" in refusal(load_lifter, path)

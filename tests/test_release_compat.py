@@ -251,11 +251,13 @@ def test_a_checkpoints_names_are_read(release):
 
 P = "pose_estimator."
 ODD = {
-    "a block of a high number": ({f"{P}TTEblocks.99999999.norm1.weight": torch.ones(D)}, "do not fit"),
+    "a block of a high number": (
+        {f"{P}TTEblocks.99999999.norm1.weight": torch.ones(D)}, "public release's network ('denoiser.temporal_"
+    ),
     "the tower's": (
         {f"{P}clip_text.transformer.resblocks.99999999.ln_1.weight": torch.ones(E)}, "text tower is not whole"
     ),
-    "frames without numbers": ({f"{P}Temporal_pos_embed": torch.ones(0, 10**9, D)}, "Temporal_pos_embed is 0 x"),
+    "frames without numbers": ({f"{P}Temporal_pos_embed": torch.ones(0, 10**9, D)}, "another network: (0, 10000"),
     "one axis": ({f"{P}Temporal_pos_embed": torch.ones(5)}, "is not the public release's network"),
     "one beta": ({"module.betas": torch.tensor(1.0)}, "is not the public release's network"),
     "a number for betas": ({"module.betas": 5}, "is not the public release's network"),
@@ -266,6 +268,17 @@ ODD = {
             f"{P}clip_text.positional_embedding": torch.ones(77, 193),
         },
         "3 heads do not share a width of 193",
+    ),
+    "a width of few numbers": (
+        {f"{P}Spatial_pos_embed": torch.ones(1, J, 80_000), f"{P}Temporal_pos_embed": torch.ones(1, F, 80_000)},
+        "denoiser.temporal_blocks.0.mlp.fc1.weight is (32, 16), not (160000, 80000)",
+    ),
+    "a tower's width of few numbers": (
+        {
+            f"{P}clip_text.token_embedding.weight": torch.ones(9, 64_000),
+            f"{P}clip_text.positional_embedding": torch.ones(77, 64_000),
+        },
+        "transformer.resblocks.0.mlp.c_fc.weight is (128, 32), not (256000, 64000)",
     ),
     "a tower for long texts": (
         {f"{P}clip_text.positional_embedding": torch.ones(9999, E)}, "positional_embedding is not 77 x 32"
