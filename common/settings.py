@@ -40,15 +40,7 @@ class Setting:
 
 
 SETTINGS = {
-    "J_Best": Setting("J-Best", "each joint of the hypothesis closest to the truth", "the 3D truth", ORACLE),
-    "P_Best": Setting("P-Best", "the hypothesis with the least mean error", "the 3D truth", ORACLE),
     "P_Agg": Setting("P-Agg", "the mean of the hypotheses", "nothing", DEPLOYABLE),
-    "J_Agg": Setting(
-        "J-Agg",
-        "each joint of the hypothesis that reprojects closest",
-        "the camera and the true root position",
-        TRUE_ROOT,
-    ),
     "J_Agg_est": Setting(
         "J-Agg-est", "as J-Agg, from root positions solved from the 2D input", "the camera", DEPLOYABLE
     ),
@@ -58,5 +50,13 @@ SETTINGS = {
         "the camera",
         DEPLOYABLE,
     ),
+    "J_Agg": Setting(
+        "J-Agg",
+        "each joint of the hypothesis that reprojects closest",
+        "the camera and the true root position",
+        TRUE_ROOT,
+    ),
+    "P_Best": Setting("P-Best", "the hypothesis with the least mean error", "the 3D truth", ORACLE),
+    "J_Best": Setting("J-Best", "each joint of the hypothesis closest to the truth", "the 3D truth", ORACLE),
 }
-"""In the order of the tables' columns."""
+"""In the order of the tables' columns: what can be deployed first, oracles last."""

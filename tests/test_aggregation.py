@@ -143,5 +143,5 @@ def test_confidences_decide_where_the_root_is():
 def test_without_a_camera_what_reprojects_is_left_out():
     samples, target, _, _ = case()
     found = setting_poses(samples, target, ALL, {"P_Agg": mean_hypothesis(samples)}, {}, align=False)
-    assert list(found) == ["J_Best", "P_Best", "P_Agg"]
+    assert list(found) == ["P_Agg", "P_Best", "J_Best"]
     assert mean_hypothesis(samples).shape == (B, K, F, J, 3)

@@ -40,7 +40,7 @@ from tests.test_release_compat import GOLDEN
 from tests.test_score_3dhp import check_same, score, score_in_octave
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "cmu_3dhp"
-SETTINGS = ("J_Best", "P_Best", "P_Agg", "J_Agg", "J_Agg_est", "R_Agg")
+SETTINGS = ("P_Agg", "J_Agg_est", "R_Agg", "J_Agg", "P_Best", "J_Best")
 MIXED = "Trained on univ_annot3, measured against annot3: two truths, not comparable with numbers of one"
 
 
@@ -319,7 +319,7 @@ def test_training_ends_with_tables_and_mat_files(trained):
     assert {name: row["frames"] for name, row in rows.items()} == {"TS1": 20, "TS2": 5, "TS5": 17, "TS6": 0}
     assert found["annotation"] == "annot3"
     assert found["action_prompt"] == "none"
-    assert [name for name, setting in found["settings"].items() if setting["oracle"]] == ["J_Best", "P_Best"]
+    assert [name for name, setting in found["settings"].items() if setting["oracle"]] == ["P_Best", "J_Best"]
     for setting in SETTINGS:
         errors = np.array([row["protocol_1"][setting] for row in rows.values() if row["frames"]])
         np.testing.assert_allclose(found["average"]["protocol_1"][setting], errors.mean(axis=0))

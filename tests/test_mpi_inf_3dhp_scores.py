@@ -112,7 +112,7 @@ def test_csv_has_a_column_for_each_joint_and_group():
 
 def test_tables_mark_oracles_and_what_needs_the_root():
     assert [label(setting) for setting in (*SETTINGS, "mine")] == [
-        "J-Best*", "P-Best*", "P-Agg", "J-Agg+", "J-Agg-est", "R-Agg", "mine?"
+        "P-Agg", "J-Agg-est", "R-Agg", "J-Agg+", "P-Best*", "J-Best*", "mine?"
     ]  # fmt: skip
     scores = score_sequences({"TS1": np.full((1, 17), 12.0)}, {"TS1": np.array([2])})
     other = score_sequences({"TS1": np.full((1, 17), 12.0)}, {"TS1": np.array([5])})
