@@ -39,7 +39,7 @@ def write_curves(path: Path, history: list[dict]) -> None:
         if rows:
             epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) == 1 else None
             axes.plot(epochs, [row[name] for row in rows], label=label, color=colour, marker=marker)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="epoch", ylabel="mean joint error, mm", ylim=(0, None))
     axes.legend(frameon=False)
     _write_png(path, figure)
@@ -60,7 +60,7 @@ def steps_svg(series: Sequence[Series], protocol: str) -> bytes:
     for number, line in enumerate(series):
         steps = range(1, len(line.values) + 1)
         axes.plot(steps, line.values, label=line.label, marker="o", markersize=4, **_style(number, line.oracle))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set(xlabel="sampling step", ylabel=f"{protocol}, mm", ylim=(0, None))
     _legend_below(figure)
     return _svg(figure)
