@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, start_processes
+from torch.multiprocessing import ProcessExitedException, start_processes
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -273,15 +274,12 @@ def _take_part(work: Callable[[], int | None], advice: str) -> int | None:
         code = exit_code(lambda: _answering_signals(work), advice, alarm.tell)
         if code == 0:
             dist.barrier()  # the others' alarms may ask a store that lives in process 0
-    except RuntimeError as error:
-        if not any(words in str(error) for words in LOST_WORDS):
-            alarm.ring()
+    except BaseException as error:
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in LOST_WORDS):
+            alarm.lost(in_short(error))
+        elif alarm.ring():
             raise
-        alarm.lost(in_short(error))
         code = LOST
-    except BaseException:
-        alarm.ring()
-        raise
     finally:
         alarm.off()
     if code:
@@ -466,10 +464,8 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
         try:
             while not started.join(grace_period=2 * GRACE):  # in half of it they end by themselves
                 pass
-        except (ProcessExitedException, ProcessRaisedException) as failure:
+        except ProcessExitedException as failure:
             number = failure.error_index
-            if isinstance(failure, ProcessRaisedException):
-                to_stderr(failure.msg.strip())
     if number is None:
         return 0
     codes = [process.exitcode for process in started.processes]
@@ -520,4 +516,9 @@ def _work(number: int, num_processes: int, port: int, work: Callable[..., int], 
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // num_processes))
     tqdm.set_lock(threading.RLock())  # its own is shared between processes, and outlives one that ends in a hurry
-    sys.exit(work(*arguments))
+    try:
+        code = work(*arguments)
+    except Exception:  # a bug: torch would tell of that process alone that it finds ended first, which need not be this
+        traceback.print_exc()
+        code = 1
+    sys.exit(code)

@@ -298,8 +298,9 @@ def test_a_process_that_does_not_answer_ends_the_run_with_one_line(capfd, monkey
     assert capfd.readouterr().err == line
 
 
-def test_a_bug_in_one_process_shows_its_traceback_and_ends_the_run(capfd):
-    assert launch(2, come_to_an_end, ("bug", [1]), "advice") == 1
+@pytest.mark.parametrize("whose", [[0], [1], [0, 1]])
+def test_a_bug_shows_its_traceback_once_and_ends_the_run(capfd, whose):
+    assert launch(2, come_to_an_end, ("bug", whose), "advice") == 1
     assert capfd.readouterr().err.count("ZeroDivisionError: a bug") == 1
 
 
