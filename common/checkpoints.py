@@ -219,6 +219,9 @@ def _ours(content: dict, path: Path) -> Checkpoint:
             if name not in checkpoint.options:
                 raise KeyError(f"the option {name}")
         Options().over(checkpoint.options).check()
+        for name, value in checkpoint.options.items():
+            if isinstance(value, str) and not value.isprintable():
+                raise ValueError(f"the option {str(name)[:40]!r} is not one line of text")
         check_denoiser(checkpoint.network, checkpoint.weights)
         return checkpoint
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
@@ -250,10 +253,14 @@ def check_blocks(weights: dict[str, Tensor], name: str, number: int, shape: tupl
     Raises:
         KeyError, ValueError, AttributeError: one has not.
     """
+    storages = set()
     for block in range(number):
-        found = tuple(weights[name.format(block)].shape)
-        if found != shape:
-            raise ValueError(f"{name.format(block)} is {found}, not {shape}")
+        weight = weights[name.format(block)]
+        if tuple(weight.shape) != shape:
+            raise ValueError(f"{name.format(block)} is {tuple(weight.shape)}, not {shape}")
+        storages.add(weight.untyped_storage().data_ptr())
+    if len(storages) != number:
+        raise ValueError(f"{number} blocks share the numbers of {len(storages)}")
 
 
 def _check_weights(weights: dict[str, Tensor], path: Path) -> None:

@@ -5,15 +5,16 @@ in which options they differ, what makes their numbers incomparable, and the err
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from common.arguments import Options
 from common.errors import DataError, OneLineParser, UsageError, exit_code
 from common.evaluation import PROTOCOLS
+from common.files import read_json
 from common.settings import LEGEND, Setting
 
 MEASURED_ON = {
@@ -68,12 +69,7 @@ def read_results(paths: Sequence[Path]) -> list[Result]:
 
 
 def _read(path: Path) -> Result:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} not found; name a results_*.json or a run's folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); name a results_*.json of an evaluation") from None
+    data: Any = read_json(path, "name a results_*.json of an evaluation, or a run's folder")
     result = Result(path, data)
     try:
         for errors in [data["average"], *result.rows.values()]:

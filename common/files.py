@@ -113,6 +113,35 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+MOST_JSON_BYTES = 512 << 20
+
+
+def read_json(path: Path, remedy: str) -> object:
+    """What a JSON file holds, which may be odd or hostile.
+
+    Args:
+        path: the file.
+        remedy: what to do about one that cannot be read, for the message.
+
+    Raises:
+        DataError: it is no regular file, larger than MOST_JSON_BYTES, or no whole JSON.
+    """
+    if path.exists() and not path.is_file():  # a device or a pipe has no end, or none yet
+        raise DataError(f"{path} is no regular file; {remedy}")
+    try:
+        size = path.stat().st_size
+        if size > MOST_JSON_BYTES:
+            raise DataError(f"{path} has {size >> 20} MB, expected at most {MOST_JSON_BYTES >> 20}; {remedy}")
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise DataError(f"{path} has lists inside lists without end; {remedy}") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        reason = str(error).replace("\n", " ")
+        raise DataError(f"{path} is no whole JSON ({reason}); {remedy}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); {remedy}") from None
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,6 +1,5 @@
 """The camera of a user's own video: from a calibration file, a field of view, or a stated guess."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from common.camera import normalize_screen_coordinates
 from common.errors import DataError
+from common.files import read_json
 
 DEFAULT_FOV = 55.0
 """Degrees across the longer side: between Human3.6M's cameras (47) and a phone's (65 to 70)."""
@@ -81,12 +81,7 @@ def read_intrinsics(path: str | Path, image_size: tuple[int, int] | None) -> Pin
         DataError: one line.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise DataError(f"--intrinsics {path} cannot be read ({error.strerror}); give a JSON file") from None
-    except (ValueError, RecursionError):
-        raise DataError(f"--intrinsics {path} is no JSON; expected fx, fy, cx, cy, or camera_matrix") from None
+    content = read_json(path, "--intrinsics takes fx, fy, cx, cy, or camera_matrix")
     if not isinstance(content, dict):
         raise DataError(f"--intrinsics {path} is no JSON object; expected fx, fy, cx, cy, or camera_matrix")
     matrix = content.get("camera_matrix")

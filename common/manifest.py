@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import json
 import platform
 import re
 import subprocess
@@ -16,7 +15,7 @@ from common.arguments import Options
 from common.checkpoints import UNITS
 from common.clip_text import TextTower
 from common.errors import DataError
-from common.files import sha256, write_json
+from common.files import read_json, sha256, write_json
 
 MANIFEST = "manifest.json"
 ROOT = Path(__file__).parents[1]
@@ -41,15 +40,20 @@ def write_manifest(
     path = folder / MANIFEST
     starts: object = []
     if path.exists():
-        try:
-            starts = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            starts = None
+        starts = read_json(path, "it is no manifest that a run wrote: move it elsewhere")
     if not isinstance(starts, list):
         raise DataError(f"{path} is no manifest that a run wrote; move it elsewhere")
     start = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "goes_on_after_epoch": epoch,
+        **made_with(options, device, tower, annotation),
+    }
+    write_json(path, [*starts, start])
+
+
+def made_with(options: Options, device: torch.device, tower: TextTower, annotation: str) -> dict[str, object]:
+    """What a training or an evaluation was made of; arguments as those of `write_manifest`."""
+    return {
         "command": sys.argv,
         "options": options.as_data(),
         "seeds": {"weights, order, noise": options.seed},
@@ -67,7 +71,6 @@ def write_manifest(
         },
         "text_tower": {"source": tower.source, "fingerprint": tower.fingerprint},
     }
-    write_json(path, [*starts, start])
 
 
 def data_files(options: Options) -> list[Path]:

@@ -366,8 +366,9 @@ class Alarm:
         """Another process is gone without a word: print that, if nobody who knows more does."""
         what = f"process {self.place.rank} of {self.place.count} lost another one ({reason})"
         if self.place.starter == OURS:  # `launch` knows if one has died; if none has, this is why the run ends
-            if self.ring():
-                self.store.set("loss", what)
+            with contextlib.suppress(RuntimeError):  # `launch` itself is gone: nobody is left to tell
+                if self.ring():
+                    self.store.set("loss", what)
             return
         for _ in range(round(GRACE)):
             if self._has_rung():
@@ -420,8 +421,10 @@ class Alarm:
                 )
                 break
         if not self.is_off.wait(GRACE):  # the main thread has not noticed: it waits for the one that is gone
-            self.lost(reason)
-            os._exit(LOST)
+            try:
+                self.lost(reason)
+            finally:
+                os._exit(LOST)
 
     def _watch_store(self) -> None:
         """End the process if the store has been silent for too long: whoever asks it waits for ever."""

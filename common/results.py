@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from common.arguments import Options
-from common.checkpoints import BEST, Checkpoint
+from common.checkpoints import BEST, UNITS, Checkpoint, tree
 from common.clips import kind_of_truth
 from common.dataset_description import DatasetScores
 from common.datasets import DATASETS
@@ -87,6 +87,16 @@ def notes(options: Options, checkpoint: Checkpoint, evaluation: Evaluation) -> l
     seen = seen_in_training(options, checkpoint.options)
     if seen:
         lines.append(f"Test subjects: {seen}")
+    source = checkpoint.options.get("keypoints", options.keypoints)
+    if source != options.keypoints:
+        lines.append(f"2D input: {options.keypoints}, and trained on another, {source} (--force)")
+    if tree(checkpoint.skeleton) != tree(DATASETS[options.dataset].skeleton):
+        lines.append(f"Skeleton: trained on another, {checkpoint.skeleton.name} (--force)")
+    if checkpoint.units != UNITS:
+        lines.append(f"Units: trained on others, {checkpoint.units} (--force)")
+    dataset = checkpoint.options.get("dataset", options.dataset)
+    if dataset != options.dataset:
+        lines.append(f"Trained on another dataset: {dataset}")
     lines.append(f"Checkpoint chosen on: {selection_of(checkpoint)}")
     if options.debug:
         lines.append("--debug: the first batch of every clip alone, not a result")
@@ -297,13 +307,19 @@ def write_results(
     checkpoint: Checkpoint,
     path: Path,
     scores: DatasetScores | None = None,
+    made_with: dict[str, object] | None = None,
 ) -> list[Path]:
-    """Write the log, the JSON and the report into the run's folder; returns their paths."""
+    """Write the log, the JSON and the report into the run's folder; returns their paths.
+
+    Args:
+        evaluation, options, checkpoint, path, scores: see `as_data`.
+        made_with: what the evaluation was made of (`manifest.made_with`), for the JSON.
+    """
     stem = file_stem(options, checkpoint, path)
     folder = options.folder
     written = [folder / f"{options.dataset}_test_log_{stem}.txt", folder / f"results_{stem}.json", folder / REPORT]
     data = as_data(evaluation, options, checkpoint, path, scores)
     write_text(written[0], log_lines(evaluation, options, checkpoint))
-    write_json(written[1], data)
+    write_json(written[1], data | {"made_with": made_with})
     write_text(written[2], run_report(data, evaluation.clips, DATASETS[options.dataset].skeleton, written[1].name))
     return written

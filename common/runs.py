@@ -25,7 +25,7 @@ from common.diffusion import GaussianDiffusion
 from common.errors import DataError, UsageError, memory_in_one_line
 from common.evaluation import Evaluation, Sampling, evaluate, predict_clip
 from common.files import move_aside, remove_parts, replacing, unused, writable_folder, write_json
-from common.manifest import MANIFEST, write_manifest
+from common.manifest import MANIFEST, made_with, write_manifest
 from common.model import DSGDiffu
 from common.npz_files import write_npz
 from common.processes import Seat
@@ -123,12 +123,16 @@ def checkpoint_path(options: Options) -> Path | None:
     """The file that the options name; None where they name none, or `auto` and there is none.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is not there, or leads out of the folder.
     """
     if options.resume == AUTO:
         last = options.folder / LAST
-        print(f"going on with {last}" if last.is_file() else f"{last} is not there: a new run begins")
-        return last if last.is_file() else None
+        if not os.path.lexists(last):
+            print(f"{last} is not there: a new run begins")
+            return None
+        found = find_checkpoint(LAST, options.folder)  # a link may lead nowhere, or out of the folder
+        print(f"going on with {found}")
+        return found
     name = options.evaluate or options.resume
     return find_checkpoint(name, options.folder) if name else None
 
@@ -191,6 +195,8 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
     network = checkpoint.network
     its_run = options.over(checkpoint.options)
     if options.resume:
+        if path.resolve().parent != options.folder.resolve():  # somebody else's file says nothing of where to write
+            its_run = replace(its_run, log=options.log)
         options = its_run
         for name in sorted(options.given):
             before, now = checkpoint.options.get(name), options.as_data()[name]
@@ -546,7 +552,8 @@ def measure(model: DSGDiffu, clips: list[Clip], options: Options, checkpoint: Ch
     )
     print(report(found, options, checkpoint))
     scores = own_scores(found, options, checkpoint, path)
-    for written in write_results(found, options, checkpoint, path, scores):
+    facts = made_with(options, model.device, model.prompt_encoder.tower, truths_of(clips))
+    for written in write_results(found, options, checkpoint, path, scores, facts):
         print(f"wrote {written}")
 
 

@@ -7,17 +7,17 @@ Prints the last sampling step's tables; writes CSVs (every step), a JSON and a P
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from common.clips import kind_of_truth
 from common.errors import DataError, OneLineParser, UsageError, exit_code
-from common.files import writable_folder
+from common.files import read_json, writable_folder
 from common.mpi_inf_3dhp_annotations import ANNOTATIONS, DATASET_NAME, SEQUENCES
 from common.mpi_inf_3dhp_errors import (
     prediction_errors,
@@ -74,10 +74,10 @@ def annotation_of_run(run: Path) -> str | None:
     """
     named: dict[str, str] = {}
     for path in sorted(run.glob("results_*.json")):
+        content: Any = read_json(path, "give --annotation, or make the file anew")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
             said = kind_of_truth(content.get("annotation", "")) if content.get("dataset") == DATASET_NAME else ""
-        except (ValueError, AttributeError):
+        except AttributeError:
             raise DataError(f"{path} is no results file of ours; give --annotation, or make the file anew") from None
         if said in ANNOTATIONS:
             named.setdefault(said, path.name)

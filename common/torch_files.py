@@ -28,6 +28,8 @@ from common.plain_pickle import (
 
 _COPY_AGAIN = "copy it again"
 _WROTE = "name a file that torch.save wrote"
+_MOST_BYTES = 8 << 30
+"""Of a file. The public release's have 850 MB."""
 _CHUNK_BYTES = 1 << 20
 _OLD_FORMAT = b"\x80\x02"
 
@@ -95,6 +97,8 @@ def read_torch_file(path: str | os.PathLike) -> object:
 
 
 def _read(archive: zipfile.ZipFile, size_on_disk: int) -> object:
+    if size_on_disk > _MOST_BYTES:
+        raise RefusedError(f"has {size_on_disk >> 30} GiB, expected at most {_MOST_BYTES >> 30}", _WROTE)
     names = Counter(archive.namelist())
     twice = [name for name, count in names.items() if count > 1]
     if twice:
@@ -198,7 +202,10 @@ class _TorchPickleReader(PickleReader):
 
     def _member(self, name: str) -> Tensor:
         info = _stored(self._archive, name)
-        data = torch.empty(info.file_size, dtype=torch.uint8)
+        try:
+            data = torch.empty(info.file_size, dtype=torch.uint8)
+        except RuntimeError:  # torch's way of saying so
+            raise MemoryError from None
         target = memoryview(data.numpy() if info.file_size else b"")  # type: ignore[arg-type] # PEP 688, for types of Python 3.12 on
         try:
             with self._archive.open(info) as member:

@@ -34,6 +34,8 @@ def come_to_an_end(how: str, whose: list[int]) -> int:
 
     if how == "silent":
         processes.SILENCE, processes.GRACE = 5, 1.0
+    if how == "busy":
+        processes.GRACE = 1.0
     return processes.take_part(work, "advice")
 
 

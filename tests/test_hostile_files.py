@@ -16,11 +16,16 @@ import pytest
 import torch
 
 import main_gt
+from common import torch_files
 from common.arguments import Options
 from common.checkpoints import find_checkpoint, read_checkpoint
+from common.clip_text import TextTowerConfig, random_text_tower
+from common.compare import read_results
 from common.errors import DataError
 from common.files import write_text
+from common.input_cameras import read_intrinsics
 from common.keypoint_formats import read_detections
+from common.manifest import write_manifest
 from common.mat_files import read_mat
 from common.plain_pickle import NamesCodeError
 from common.skeleton import H36M, MPI_INF_3DHP
@@ -206,6 +211,46 @@ def test_a_checkpoint_of_few_numbers_claims_no_wide_network(tmp_path):
     torch.save(content, path)
     assert f"temporal_blocks.0.mlp.fc1.weight is (16, 8), not ({2 * wide}, {wide})" in checkpoint_refusal(path)
     assert "mlp.fc1.weight" in refusal(load_lifter, path)
+
+
+@linux
+def test_blocks_that_share_their_numbers_are_refused(tmp_path):
+    """A file of one block's numbers would take the memory of as many as it names."""
+    path = written_checkpoint(tmp_path / "a.bin")
+    content = torch.load(path, weights_only=True)
+    content["network"]["depth"] = 900
+    name, shared = "denoiser.temporal_blocks.{}.mlp.fc1.weight", torch.zeros(16, 8)
+    content["weights"] |= {name.format(block): shared for block in range(900)}
+    torch.save(content, path)
+    assert "900 blocks share the numbers of 1" in checkpoint_refusal(path)
+
+
+def test_text_of_a_checkpoint_that_no_terminal_should_see_is_refused(tmp_path):
+    path = written_checkpoint(tmp_path / "a.bin", options=WHOLE | {"keypoints": "g\x1b[31mt"})
+    assert "the option 'keypoints' is not one line of text" in checkpoint_refusal(path)
+
+
+def test_checkpoints_larger_than_any_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch_files, "_MOST_BYTES", 1000)
+    assert "has 0 GiB, expected at most 0" in checkpoint_refusal(written_checkpoint(tmp_path / "a.bin"))
+
+
+@linux
+@pytest.mark.parametrize("reader", [lambda path: read_intrinsics(path, None), lambda path: read_results([path])])
+def test_devices_and_deep_lists_are_no_json(tmp_path, reader):
+    for name, make in (
+        ("a.json", lambda path: path.symlink_to("/dev/zero")),
+        ("b.json", lambda path: path.write_text("[" * 100_000)),
+    ):
+        make(tmp_path / name)
+        assert name in refusal(reader, tmp_path / name)
+
+
+def test_a_manifest_of_deep_lists_is_one_line(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    tower = random_text_tower(config=TextTowerConfig(8, 1, 1))
+    said = refusal(lambda folder: write_manifest(folder, Options(), torch.device("cpu"), tower, "", None), tmp_path)
+    assert "lists inside lists without end; it is no manifest" in said
 
 
 def test_a_lifter_with_another_skeleton_than_its_data_has_is_refused(tmp_path):

@@ -83,8 +83,8 @@ def test_no_lens_changes_nothing():
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("{", "is no JSON; expected fx, fy, cx, cy, or camera_matrix"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is no whole JSON"),
+        ("[" * 100_000, "--intrinsics takes fx, fy, cx, cy, or camera_matrix"),
         ("[1]", "is no JSON object"),
         ("{}", "fx, fy, cx, cy are not the finite numbers"),
         ({**GOOD, "fx": "wide"}, "fx, fy, cx, cy are not the finite numbers"),

@@ -298,6 +298,44 @@ def test_a_process_that_does_not_answer_ends_the_run_with_one_line(capfd, monkey
     assert capfd.readouterr().err == line
 
 
+LAUNCH = """
+import signal
+from common.processes import launch
+from tests.ending_work import come_to_an_end
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background, where PyTorch's own way ends nobody
+    launch(2, come_to_an_end, ("busy", [0, 1]), "advice")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are read off Linux's /proc")
+def test_processes_end_where_who_started_them_is_killed(tmp_path):
+    (tmp_path / "launching.py").write_text(LAUNCH)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    starter = subprocess.Popen(
+        [sys.executable, tmp_path / "launching.py"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert starter.stdout.readline() == b"only the one that leads prints\n"
+    time.sleep(2)  # the other one has come as far
+    started = [path for path in Path("/proc").glob("[0-9]*") if parent_of(path) == starter.pid]
+    assert len(started) >= 2
+    starter.kill()
+    starter.wait()
+    end = time.monotonic() + 60
+    while any(parent_of(path) is not None for path in started):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def parent_of(process):
+    """The parent's number of a process in /proc; None of one that has ended."""
+    try:
+        state, parent = (process / "stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return None
+    return None if state == "Z" else int(parent)
+
+
 @pytest.mark.parametrize("whose", [[0], [1], [0, 1]])
 def test_a_bug_shows_its_traceback_once_and_ends_the_run(capfd, whose):
     assert launch(2, come_to_an_end, ("bug", whose), "advice") == 1

@@ -593,6 +593,39 @@ def test_a_resume_that_is_refused_changes_nothing(run, tmp_path, capsys):
     assert contents(run.folder) == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_auto_begins_no_new_run_where_last_bin_is_a_link_that_leads_away(run, tmp_path, capsys):
+    (run.folder / "last.bin").rename(tmp_path / "last.bin")
+    (run.folder / "last.bin").symlink_to(tmp_path / "last.bin")
+    before = contents(run.folder)
+    fails(capsys, 1, "last.bin leads out of the run's folder, to", lambda: run("--resume", "auto", "-e", "3"))
+    (tmp_path / "last.bin").unlink()
+    fails(capsys, 1, "last.bin not found", lambda: run("--resume", "auto", "-e", "3"))
+    assert contents(run.folder).keys() == before.keys() - {"last.bin"}
+
+
+def test_anothers_file_does_not_say_where_to_write(run, tmp_path, monkeypatch):
+    content = torch.load(run.folder / "last.bin", weights_only=True)
+    content["options"] |= {"log": str(tmp_path / "planted"), "nolog": False}
+    torch.save(content, tmp_path / "theirs.bin")
+    monkeypatch.chdir(tmp_path)
+    base = [*SUBJECTS, "-c", str(tmp_path / "mine"), "--debug", "--no-eval", "-e", "3"]
+    assert main_gt.main([*base, "--resume", str(tmp_path / "theirs.bin")]) == 0
+    assert not (tmp_path / "planted").exists()
+    assert (tmp_path / "log").exists()
+
+
+def test_what_was_forced_and_made_with_what_is_in_the_results(run, capsys):
+    shutil.copy(run.files.folder / "data_2d_h36m_gt.npz", run.files.folder / "data_2d_h36m_other.npz")
+    assert run("-k", "other", "--evaluate", "last.bin", "--force") == 0
+    assert "2D input: other, and trained on another, gt (--force)" in capsys.readouterr().out
+    found = next(run.folder.glob("results_*other*.json"))
+    found = json.loads(found.read_text())
+    assert any("trained on another, gt" in note for note in found["notes"])
+    assert found["made_with"]["packages"]["torch"]
+    assert "data_2d_h36m_other.npz" in found["made_with"]["data"]["sha256"]
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -146,7 +146,7 @@ def test_a_run_that_says_no_truth_or_two(tmp_path, capsys):
     assert score(files, "--annotation", "annot3") == 0
     (files.run / "results_H1_K2.json").write_text("{")
     assert score(files) == 1
-    assert "results_H1_K2.json is no results file of ours" in capsys.readouterr().err
+    assert "results_H1_K2.json is no whole JSON" in capsys.readouterr().err
 
 
 @octave
