@@ -15,7 +15,7 @@ from common.bvh_export import check_bvh, write_bvh
 from common.camera import LEVEL, Camera, image_coordinates, normalize_screen_coordinates
 from common.clips import Clip
 from common.errors import DataError, UsageError, exit_code, memory_in_one_line
-from common.files import find_in_run, move_aside, writable_folder
+from common.files import NotWrittenError, find_in_run, move_aside, writable_folder
 from common.input_cameras import PinholeCamera, camera_from_fov, guessed_camera, read_intrinsics
 from common.keypoint_checks import outside
 from common.lifted_files import write_csv, write_lifted
@@ -133,6 +133,12 @@ def predict(options: PredictOptions) -> None:
             print(f"         {options.folder} held people already: moved to {earlier}")
         for person, stem in zip(found.people, _file_stems(found.people), strict=True):
             predict_person(options, model, shot, person, options.folder / stem)
+    longest = max(len(person.keypoints) for person in found.people)
+    if (options.page or options.render) and options.viz_skip >= longest:
+        raise UsageError(
+            f"--viz-skip is {options.viz_skip}, but nobody has more than {longest} frames; what else was asked for is "
+            f"in {options.folder}"
+        )
 
 
 def _print_notes(notes: Sequence[str]) -> None:
@@ -338,7 +344,11 @@ def draw_person(
     lifted: Lifted,
     named: Callable[[str], Path],
 ) -> None:
-    """The contact sheet, and the page and the film if they are asked for."""
+    """The contact sheet, and the page and the film if they are asked for; one that cannot be made is a note.
+
+    Raises:
+        NotWrittenError: one line.
+    """
     size = shot.camera.width, shot.camera.height
     known = shot.camera if isinstance(shot.camera, Camera) else None
     clip = Clip(
@@ -354,16 +364,24 @@ def draw_person(
     scene = clip_scene(clip, lifted.hypotheses, model.skeleton, lifted.poses_3d)
     scene = replace(scene, frame_numbers=person.first + np.arange(scene.num_frames))
     video = shot.images and replace(shot.images, first_frame=person.first)
-    render(named(".png"), scene, video=video)
-    print(f"wrote    {named('.png')}")
+
+    def draw(suffix: str, **words: Any) -> None:
+        try:
+            render(named(suffix), scene, **words)
+        except NotWrittenError:
+            raise
+        except (UsageError, DataError) as error:  # of this person: the others may have what it takes
+            print(f"         no picture of person {person.name}: {named(suffix).name}: {error}")
+        else:
+            print(f"wrote    {named(suffix)}")
+
+    draw(".png", video=video)
     part: dict[str, Any] = {
         "limit": max(options.viz_limit, 0),
         "downsample": options.viz_downsample,
         "skip": options.viz_skip,
     }
     if options.page:
-        render(named(".html"), scene, **part)
-        print(f"wrote    {named('.html')}")
+        draw(".html", **part)
     if options.render:
-        render(named(f".{options.render}"), scene, size=options.viz_size, video=video, **part)
-        print(f"wrote    {named(f'.{options.render}')}")
+        draw(f".{options.render}", size=options.viz_size, video=video, **part)

@@ -543,9 +543,8 @@ def _read_video(video: Video, frames: Iterable[int]) -> Generator[tuple[int, np.
                 found += 1
                 yield index, image
     if found == 0:
-        raise DataError(
-            f"video {images.path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video"
-        )
+        first = images.first_frame + wanted[0] + 1
+        raise DataError(f"video {images.path} is over before frame {first}; skip fewer frames or take a longer video")
 
 
 def _draw_frames(animation: _Animation, frames: list[int], video) -> Generator[Image.Image, None, None]:

@@ -12,6 +12,7 @@ from PIL import Image
 from common.arguments import parse_predict_options
 from common.camera import load_cameras
 from common.errors import UsageError
+from common.files import NotWrittenError
 from common.input_cameras import guessed_camera
 from common.keypoint_tracks import read_keypoint_track
 from common.lifting import lift
@@ -330,6 +331,49 @@ def test_the_video_is_behind_the_person_who_comes_later(tmp_path, predicted):
         pixels = np.asarray(sheet.convert("RGB")).reshape(-1, 3).astype(int)
     assert (np.abs(pixels - [30, 30, 200]).max(axis=1) < 40).mean() > 0.05
     assert (np.abs(pixels - [200, 30, 30]).max(axis=1) < 40).mean() < 0.001
+
+
+def two_people(folder):
+    """Person 1 is there in frames 0 to 11, person 2, smaller, from frame 6 on."""
+    people = lambda frame: [walker("body25", frame)] + [walker("body25", frame, 500, 0.5)] * (frame >= 6)  # noqa: E731
+    return openpose(folder, people=people)
+
+
+def test_a_picture_that_one_person_is_too_short_for_is_a_note(tmp_path, predicted, run, outcome):
+    path = two_people(tmp_path / "in")
+    printed, people = predicted(path, *SIZE, "--person", "2,1", "--page", "--viz-skip", "8")
+    out = tmp_path / "out"
+    assert list(people) == ["person_1", "person_2"]
+    assert "         no picture of person 2: person_2.html: skip is 8, but the clip has 6 frames" in printed
+    assert [path.name for path in sorted(out.glob("*.[ph][nt][gm]*"))] == [
+        "person_1.html",
+        "person_1.png",
+        "person_2.png",
+    ]
+    argv = [str(path), "-c", str(run[0]), *FEW, *SIZE, "--page", "--viz-skip", "12", "--out", str(tmp_path / "none")]
+    code, _, complained = outcome(main, argv)
+    assert (code, complained.count("\n")) == (2, 1)
+    assert "--viz-skip is 12, but nobody has more than 12 frames" in complained
+    assert len(list((tmp_path / "none").glob("*.npz"))) == 2
+
+
+def test_a_video_that_is_over_before_a_person_comes_is_a_note(tmp_path, predicted):
+    write_video(tmp_path / "street.mp4", [(30, 30, 200)] * 6, size=(640, 480))
+    printed, people = predicted(two_people(tmp_path / "in"), "--video", str(tmp_path / "street.mp4"), "--csv")
+    assert list(people) == ["person_1", "person_2"]
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"person_1.csv", "person_2.csv"}
+    assert "no picture of person 2: person_2.png: video" in printed
+    assert "is over before frame 7" in printed
+
+
+def test_a_full_disk_is_no_note(tmp_path, predicted, run, outcome, monkeypatch):
+    def full(path, *_, **__):
+        raise NotWrittenError(f"{path} cannot be written")
+
+    monkeypatch.setattr("common.prediction.render", full)
+    path = alphapose(tmp_path / "in")
+    code, _, complained = outcome(main, [str(path), "-c", str(run[0]), *FEW, *SIZE, "--out", str(tmp_path / "out")])
+    assert (code, complained.count("\n")) == (1, 1)
 
 
 def test_the_python_way_is_the_same(run, tmp_path, predicted):
