@@ -208,7 +208,7 @@ def fill_gaps(points: np.ndarray, joint_names: Sequence[str], where: str) -> np.
     """Missing joints, linearly between the frames around them; held before the first and after the last.
 
     Args:
-        points: (N, J, 2), NaN where a joint is missing.
+        points: (N, J, 2); a joint is missing where one of its coordinates is not finite.
         joint_names: of the J joints.
         where: what a message begins with.
 
@@ -217,7 +217,7 @@ def fill_gaps(points: np.ndarray, joint_names: Sequence[str], where: str) -> np.
     """
     filled = points.copy()
     frames = np.arange(len(points))
-    found = ~np.isnan(points[..., 0])
+    found = np.isfinite(points).all(axis=-1)
     absent = [name for name, column in zip(joint_names, found.T, strict=True) if not column.any()]
     if absent:
         raise DataError(f"{where}: {', '.join(absent)} in no frame; the whole body must be seen in some frame")
