@@ -13,6 +13,8 @@ What is accepted, told apart by content (data/README.md shows each):
     Detectron   npz with boxes and keypoints, per frame and class, as VideoPose3D's inference writes it
     own         npz with keypoints (N, J, 2 or 3: x, y, confidence), optionally layout, a name of LAYOUTS
 
+NaN, and null in JSON, say of a joint that it was not found.
+
 Nothing in a file is run, and a file past a limit is refused before the memory is taken.
 """
 
@@ -194,14 +196,16 @@ def _frame_label(value: object, where: str) -> int | str:
 
 
 def _person(values: object, where: str, score: object = None, identity: object = None) -> Person:
-    """Of J * 3 numbers or (J, 3): x, y, confidence."""
-    table = _numbers(values, where)
+    """Of J * 3 numbers or (J, 3): x, y, confidence; NaN among them: the joint was not found."""
+    table = _numbers(values, where, with_gaps=True)
     if table.ndim == 1 and table.size % 3 == 0:
         table = table.reshape(-1, 3)
     if table.ndim != 2 or table.shape[1] != 3 or not table.size:
         raise DataError(f"{where} has keypoints of shape {table.shape}; expected x, y and confidence of every joint")
     keypoints, confidences = table[:, :2].copy(), table[:, 2].copy()
-    keypoints[(confidences == 0) & (keypoints == 0).all(axis=1)] = np.nan  # how OpenPose says: not found
+    missing = np.isnan(table).any(axis=1)
+    confidences[missing] = 0
+    keypoints[missing | ((confidences == 0) & (keypoints == 0).all(axis=1))] = np.nan  # zeros: how OpenPose says it
     stated = _numbers([] if score is None else score, f"{where}: score")
     sureness = stated.item() if stated.size == 1 else confidences.mean()
     return Person(keypoints, confidences, float(sureness), _identity(identity))
@@ -209,18 +213,19 @@ def _person(values: object, where: str, score: object = None, identity: object =
 
 def _scored_person(keypoints: object, confidences: object, where: str, **extra: object) -> Person:
     """Of (J, 2) and (J,)."""
-    points, trusts = _numbers(keypoints, where), _numbers(confidences, where)
+    points, trusts = _numbers(keypoints, where, with_gaps=True), _numbers(confidences, where, with_gaps=True)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or trusts.shape != points.shape[:1]:
         raise DataError(f"{where} has keypoints {points.shape} and scores {trusts.shape}; expected (J, 2) and (J,)")
     return _person(np.column_stack([points[:, :2], trusts]), where, **extra)
 
 
-def _numbers(values: object, where: str) -> np.ndarray:
+def _numbers(values: object, where: str, with_gaps: bool = False) -> np.ndarray:
+    """As float64, finite; with gaps, NaN is let through, which null in JSON is too."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where} has {_show(values)}; expected numbers, as many for every joint") from None
-    if not np.isfinite(array).all():
+    if not (np.isfinite(array) | (with_gaps & np.isnan(array))).all():
         raise DataError(f"{where} has a number that is not finite; mend the file or leave the frame out")
     return array
 
@@ -329,7 +334,7 @@ def _rtmlib(content: list, path: Path) -> _Found:
     for number, item in enumerate(content):
         label = _frame_label(item["frame_id"], f"{path}, entry {number}") if numbered else number
         where = f"{path}: frame {label}"
-        keypoints, scores = _numbers(item["keypoints"], where), _numbers(item["scores"], where)
+        keypoints, scores = (_numbers(item[name], where, with_gaps=True) for name in ("keypoints", "scores"))
         if keypoints.ndim == 2 and scores.ndim == 1:  # one person, without the axis of people
             keypoints, scores = keypoints[None], scores[None]
         if not keypoints.size:
@@ -363,7 +368,7 @@ def _listed_person(item: dict, where: str) -> Person:
     """AlphaPose's person; PoseFlow has the confidences apart, in `scores`."""
     extra = {"score": item.get("score"), "identity": item.get("idx")}
     if "scores" in item:
-        keypoints, scores = _numbers(item["keypoints"], where), _numbers(item["scores"], where).ravel()
+        keypoints, scores = (_numbers(item[name], where, with_gaps=True).ravel() for name in ("keypoints", "scores"))
         if keypoints.size == 2 * scores.size:
             return _scored_person(keypoints.reshape(-1, 2), scores, where, **extra)
     return _person(item["keypoints"], where, **extra)
@@ -422,7 +427,7 @@ def _detectron(members: dict, path: Path) -> _Found:
     for number, (frame_boxes, frame_keypoints) in enumerate(zip(boxes, keypoints, strict=True)):
         where = f"{path}: frame {number}"
         try:
-            tables, scores = _numbers(frame_keypoints[1], where), _numbers(frame_boxes[1], where)
+            tables, scores = _numbers(frame_keypoints[1], where, with_gaps=True), _numbers(frame_boxes[1], where)
         except (TypeError, IndexError):
             raise DataError(f"{where} is {_show(frame_keypoints)}; expected [background, people]") from None
         if not tables.size or not scores.size:

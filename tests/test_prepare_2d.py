@@ -463,9 +463,12 @@ def bad_file(folder, kind):
         case "half a joint":
             people[1]["keypoints"] = people[1]["keypoints"][:-1]
             return write(path, people), r"1\.jpg has keypoints of shape \(50,\)"
-        case "NaN":
-            people[1]["keypoints"][4] = float("nan")
+        case "an infinite joint":
+            people[1]["keypoints"][4] = float("inf")
             return write(path, people), r"1\.jpg has a number that is not finite"
+        case "a score of NaN":
+            people[1]["score"] = float("nan")
+            return write(path, people), r"1\.jpg: score has a number that is not finite"
         case "infinite":
             path.write_text(json.dumps(people).replace("2.9", "1e999"))
             return path, "not finite"
@@ -504,9 +507,9 @@ def bad_file(folder, kind):
         case "npz of something else":
             write_npz(folder / "bad.npz", poses=np.zeros(3))
             return folder / "bad.npz", "expected keypoints"
-        case "npz with one NaN":
+        case "npz with one infinity":
             keypoints = np.stack([walker("halpe26", frame) for frame in range(3)])
-            keypoints[1, 4, 0] = np.nan
+            keypoints[1, 4, 0] = np.inf
             write_npz(folder / "bad.npz", keypoints=keypoints)
             return folder / "bad.npz", "frame 1 has a number that is not finite"
         case "npz of another shape":
@@ -527,9 +530,10 @@ def bad_file(folder, kind):
     "kind",
     [
         "absent", "empty file", "empty list", "truncated", "no text", "endless lists", "a number", "another list",
-        "another dict", "joint count", "mixed joint counts", "half a joint", "NaN", "infinite", "text for numbers",
+        "another dict", "joint count", "mixed joint counts", "half a joint", "an infinite joint",
+        "a score of NaN", "infinite", "text for numbers",
         "no keypoints", "frame number", "two videos", "normalised", "one OpenPose frame", "nobody", "half a body",
-        "folder without JSON", "npz of something else", "npz with one NaN", "npz of another shape", "npz of text",
+        "folder without JSON", "npz of something else", "npz with one infinity", "npz of another shape", "npz of text",
         "Detectron without people", "Detectron of other lengths", "pickle with code",
     ],
 )  # fmt: skip
@@ -562,6 +566,44 @@ def test_npz_frames_of_nan_are_frames_without_a_detection(tmp_path):
     track = read_keypoint_track(own(tmp_path, keypoints=keypoints))
     assert track.empty_frames == 1
     np.testing.assert_allclose(track.points, expected("halpe26", range(5)), atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [own, alphapose, openpose, mmpose_demo, mmpose_inferencer, rtmlib, poseflow])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("nothing", [np.nan, None])
+def test_a_joint_of_nan_or_null_was_not_found(tmp_path, make, axis, nothing):
+    """A wrist of frame 3: filled in, and counted; it moves evenly."""
+    path = make(tmp_path)
+    whole = read_keypoint_track(path)
+    if path.suffix == ".npz":
+        members = read_npz(path)
+        members["keypoints"][3, 9, axis] = np.nan
+        write_npz(path, **members)
+    else:
+        wrist = 4 if make is openpose else 9
+        file = sorted(path.iterdir())[3] if path.is_dir() else path
+        content = json.loads(file.read_text())
+        _spoil(content, make, wrist, axis, nothing)
+        write(file, content)
+    track = read_keypoint_track(path)
+    np.testing.assert_allclose(track.points, whole.points, atol=1e-3)
+    assert (track.confidences == 0).sum() == track.missing_joints == 1
+    assert track.confidences[3].min() == 0
+
+
+def _spoil(content, make, joint, axis, nothing):
+    """Put `nothing` for a coordinate of a joint of the fourth frame."""
+    if make is alphapose:
+        content[3]["keypoints"][3 * joint + axis] = nothing
+    elif make is poseflow:
+        content["000003.png"][0]["keypoints"][2 * joint + axis] = nothing
+    elif make is openpose:
+        content["people"][0]["pose_keypoints_2d"][3 * joint + axis] = nothing
+    elif make is rtmlib:
+        content[3]["keypoints"][0][joint][axis] = nothing
+    else:
+        frames = content["instance_info"] if make is mmpose_demo else content
+        frames[3]["instances"][0]["keypoints"][joint][axis] = nothing
 
 
 @pytest.mark.parametrize(
