@@ -522,7 +522,8 @@ class PredictOptions(_Options):
     )
     first_frame: int | None = _option(
         None, "--first-frame", group="input", type=int, metavar="N",
-        help="the video's first frame, in the file's count (default: the file's smallest number)",
+        help="the video's first frame, in the file's count (default: 0 of AlphaPose's 0.jpg, 1.jpg, ...; else the "
+        "file's smallest number)",
     )  # fmt: skip
     person: tuple[str, ...] = _option(
         (), "--person", group="input", type=_names, metavar="LIST",

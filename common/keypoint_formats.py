@@ -73,9 +73,11 @@ class Detections:
     """Whether the layout was taken for granted where another has as many joints."""
     frames: list[list[Person]]
     first_number: int
-    """The file's number of frames[0]."""
+    """The file's number of frames[0], the clip's first: it is at 0 seconds."""
     size: tuple[int, int] | None = None
     """The image's width and height, where the file says."""
+    first_guess: str = ""
+    """What was taken for granted of the clip's first frame, where the file leaves frames out before its own first."""
 
 
 def read_detections(path: str | os.PathLike, layout: str | None = None, first_frame: int | None = None) -> Detections:
@@ -84,8 +86,8 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
     Args:
         path: see the top of this module.
         layout: the joints' layout, a name of LAYOUTS; None takes it from the file or the number of joints.
-        first_frame: the number of the first frame in the file's own count, where nobody may have been found; None takes
-            the smallest number there is.
+        first_frame: the number of the clip's first frame in the file's own count, where nobody may have been found;
+            None takes 0 for AlphaPose's count of a video's frames, else the smallest number there is.
 
     Raises:
         UsageError: layout or first_frame do not fit, or the layout must be given.
@@ -100,7 +102,7 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
         found = _read_keypoint_npz(path)
     else:
         found = _read_content(_read_json(path), path)
-    frames, first_number = _in_order(found.entries, path, first_frame)
+    frames, first_number, smallest = _in_order(found, path, first_frame)
     counts = {len(person.confidences) for people in frames for person in people}
     if not counts:
         listed = sum(len(people) for _, people in found.entries)
@@ -113,7 +115,14 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
         raise DataError(f"{path} has no coordinate beyond 1; expected pixels (OpenPose: --keypoint_scale 0)")
     name = _choose_layout(counts.pop(), found, layout, path)
     assumed = layout is None and found.layout is None and len(LAYOUTS_OF_COUNT[LAYOUTS[name].num_joints]) > 1
-    return Detections(found.tool, name, assumed, frames, first_number, found.size)
+    guess = ""
+    if first_frame is None and smallest > first_number:
+        guess = f"the clip begins with frame {first_number}, as {found.tool} counts; the file's first is {smallest}"
+    elif first_frame is None and smallest > 1:  # detectors count from 0 or from 1
+        guess = f"the clip begins with frame {smallest}, the file's first"
+    if guess:
+        guess += ": taken for granted (--first-frame says otherwise)"
+    return Detections(found.tool, name, assumed, frames, first_number, found.size, guess)
 
 
 @dataclass(frozen=True)
@@ -146,10 +155,12 @@ def _choose_layout(num_joints: int, found: _Found, asked: str | None, path: Path
 # --- frames ---
 
 
-def _in_order(
-    entries: Sequence[tuple[int | str, list[Person]]], path: Path, first_frame: int | None
-) -> tuple[list[list[Person]], int]:
-    """People by frame, and the number of the first one. A frame that the file leaves out has nobody."""
+def _in_order(found: _Found, path: Path, first_frame: int | None) -> tuple[list[list[Person]], int, int]:
+    """People by frame, the number of the first one, and the smallest in the file.
+
+    A frame that the file leaves out has nobody.
+    """
+    entries = found.entries
     labels = list(dict.fromkeys(label for label, _ in entries))
     if not labels:
         raise DataError(f"{path} has no detections at all")
@@ -163,7 +174,7 @@ def _in_order(
                 f"{path}: '{label_of[number]}' and '{label}' are both frame {number}; expected one video a file"
             )
         label_of[number] = label
-    first = min(numbers) if first_frame is None else first_frame
+    first = _default_first(found.tool, labels, numbers) if first_frame is None else first_frame
     if min(numbers) < first:
         raise UsageError(f"--first-frame {first} was given and {path} has frame {min(numbers)}; give that or less")
     count = max(numbers) - first + 1
@@ -173,7 +184,18 @@ def _in_order(
     number_of = dict(zip(labels, numbers, strict=True))
     for label, people in entries:
         frames[number_of[label] - first].extend(person for person in people if person.confidences.any())
-    return frames, first
+    return frames, first, min(numbers)
+
+
+def _default_first(tool: str, labels: Sequence[int | str], numbers: Sequence[int]) -> int:
+    """AlphaPose calls a video's frames 0.jpg, 1.jpg, ... and leaves out those in which it finds nobody.
+
+    Images of a folder keep their names there, mostly with zeros before the number: nobody knows where these begin.
+    """
+    of_video = tool == "AlphaPose" and all(
+        isinstance(label, str) and re.fullmatch(r"(0|[1-9][0-9]*)\.\w+", label) for label in labels
+    )
+    return 0 if of_video and max(numbers) < MAX_FRAMES else min(numbers)
 
 
 def _frame_number(label: int | str) -> int | None:

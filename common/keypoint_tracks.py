@@ -52,6 +52,8 @@ class KeypointTrack:
             f"read     {found.tool}, {LAYOUTS[found.layout].num_joints} joints: {layout}",
             f"frames   {len(self.points)}, numbered {found.first_number} to {last}",
         ]
+        if found.first_guess:
+            lines.append(f"         {found.first_guess}")
         everybody = [f"{name} ({frames} frames, {part:.0%})" for name, (frames, part) in self.people.items()]
         if len(everybody) > 1:
             more = f" and {len(everybody) - 5} more" if len(everybody) > 5 else ""

@@ -121,10 +121,6 @@ def predict(options: PredictOptions) -> None:
                 view=options.view,
             )
         print(f"read     {found.read}")
-        if options.video and found.first_number > 1 and options.first_frame is None:
-            print(
-                f"         its frame {found.first_number} is taken for the video's first (--first-frame says otherwise)"
-            )
         _print_notes(found.notes)
         camera = choose_camera(options, found, images)
         print(f"camera   {camera.width}x{camera.height}, {camera_source(camera)}")

@@ -232,6 +232,28 @@ def test_frames_without_anybody_at_both_ends(tmp_path, predicted):
     assert "person   1: frames 2 to 8" in printed
 
 
+def test_alphapose_leaves_frames_out_before_the_first_that_it_names(tmp_path, predicted):
+    printed, found = predicted(alphapose(tmp_path / "in", frames=range(10, 16)), *SIZE, "--fps", "25")
+    assert "the clip begins with frame 0, as AlphaPose counts; the file's first is 10: taken for granted" in printed
+    np.testing.assert_array_equal(found["person_1"]["frames"], np.arange(10, 16))
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(10, 16) / 25)
+    printed, found = predicted(tmp_path / "in" / "alphapose-results.json", *SIZE, "--fps", "25", "--first-frame", "10")
+    assert "the clip begins" not in printed
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(6) / 25)
+
+
+def test_seconds_are_from_the_clip_s_first_frame_whoever_counts(tmp_path, predicted):
+    path = openpose(tmp_path / "in")
+    for file in sorted(path.iterdir())[:3]:
+        file.unlink()
+    printed, found = predicted(path, *SIZE, "--fps", "25")
+    assert "the clip begins with frame 3, the file's first: taken for granted (--first-frame says otherwise)" in printed
+    np.testing.assert_array_equal(found["person_1"]["frames"], np.arange(3, 12))
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(9) / 25)
+    printed, _ = predicted(mmpose_demo(tmp_path / "other"), *SIZE)  # counts from 1
+    assert "the clip begins" not in printed
+
+
 def test_one_frame(tmp_path, predicted):
     _, found = predicted(alphapose(tmp_path, frames=[0]), *SIZE, "--fps", "30")
     assert found["person_1"]["poses_3d"].shape == (1, 17, 3)

@@ -228,14 +228,34 @@ def test_frames_left_out_are_interpolated_and_counted(tmp_path):
 
 
 def test_first_frame_and_number_of_frames(tmp_path):
-    path = alphapose(tmp_path, frames=range(2, 10))
-    assert read_keypoint_track(path).detections.first_number == 2
+    path = openpose(tmp_path)
+    for file in sorted(path.iterdir())[:2] + sorted(path.iterdir())[10:]:
+        file.unlink()
+    track = read_keypoint_track(path)
+    assert (track.detections.first_number, len(track.points)) == (2, 8)
+    assert "the clip begins with frame 2, the file's first: taken for granted" in "\n".join(track.describe())
     track = read_keypoint_track(path, first_frame=0, num_frames=14)
     assert (len(track.points), track.empty_frames) == (14, 6)
-    np.testing.assert_allclose(track.points, expected("coco17", [2, 2, *range(2, 10), *[9] * 4]), atol=1e-3)
+    np.testing.assert_allclose(track.points, expected("body25", [2, 2, *range(2, 10), *[9] * 4]), atol=1e-3)
     assert len(read_keypoint_track(path, num_frames=3).points) == 3
     with pytest.raises(UsageError, match=r"--first-frame 3 was given and .* has frame 2"):
         read_keypoint_track(path, first_frame=3)
+
+
+@pytest.mark.parametrize(("name", "first"), [("{}.jpg", 0), ("{}.png", 0), ("{:06d}.jpg", 2), ("street_{}.jpg", 2)])
+def test_alphapose_counts_a_video_s_frames_from_0(tmp_path, name, first):
+    """And it leaves out those in which it finds nobody. Of images in a folder nobody knows where they begin."""
+    people = [alphapose_person(walker("coco17", frame), name.format(frame)) for frame in range(2, 10)]
+    path = write(tmp_path / "alphapose-results.json", people)
+    track = read_keypoint_track(path)
+    assert (track.detections.first_number, len(track.points)) == (first, 10 - first)
+    held = [2, 2] if first == 0 else []
+    np.testing.assert_allclose(track.points, expected("coco17", [*held, *range(2, 10)]), atol=1e-3)
+    told = "the clip begins with frame " + (
+        "0, as AlphaPose counts; the file's first is 2" if held else "2, the file's"
+    )
+    assert told in "\n".join(track.describe())
+    assert "the clip begins" not in "\n".join(read_keypoint_track(path, first_frame=2).describe())
 
 
 def test_joints_that_openpose_did_not_find_are_interpolated(tmp_path):
