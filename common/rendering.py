@@ -429,6 +429,7 @@ class _Animation:
 
     def __init__(self, scene: Scene, frames: list[int], size: float, has_video: bool):
         self.scene = scene
+        self.last, _ = scene.number_and_time(frames[-1])  # as a page counts: a part of a clip keeps the clip's numbers
         side = max(DPI * size, 32)  # pixels
         unit = 0.8 * size  # points: the width of a bone
         gap, text = 0.05 * side, 0.042 * side
@@ -476,7 +477,7 @@ class _Animation:
         self.error.set_text(_error_text(self.scene, frame))
         self.spread.set_text(_spread_text(self.scene, frame))
         number, seconds = self.scene.number_and_time(frame)
-        self.time.set_text(f"frame {number} of {self.scene.num_frames}    {seconds:.2f} s")
+        self.time.set_text(f"frame {number} of {self.last}    {seconds:.2f} s")
 
 
 def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) -> Figure:
