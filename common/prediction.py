@@ -361,15 +361,16 @@ def draw_person(
     scene = replace(scene, frame_numbers=person.first + np.arange(scene.num_frames))
     video = shot.images and replace(shot.images, first_frame=person.first)
 
-    def draw(suffix: str, **words: Any) -> None:
+    def draw(suffix: str, **words: Any) -> int | None:
         try:
-            render(named(suffix), scene, **words)
+            shown = render(named(suffix), scene, **words)
         except NotWrittenError:
             raise
         except (UsageError, DataError) as error:  # of this person: the others may have what it takes
             print(f"         no picture of person {person.name}: {named(suffix).name}: {error}")
-        else:
-            print(f"wrote    {named(suffix)}")
+            return None
+        print(f"wrote    {named(suffix)}")
+        return shown
 
     draw(".png", video=video)
     part: dict[str, Any] = {
@@ -380,4 +381,9 @@ def draw_person(
     if options.page:
         draw(".html", **part)
     if options.render:
-        draw(f".{options.render}", size=options.viz_size, video=video, **part)
+        shown = draw(f".{options.render}", size=options.viz_size, video=video, **part)
+        there = len(range(options.viz_skip, scene.num_frames, options.viz_downsample))
+        asked = -(-options.viz_limit // options.viz_downsample) if options.viz_limit > 0 else there
+        if shown is not None and shown < asked:
+            end = "the video ends" if shown < there else f"person {person.name} is there no longer"
+            print(f"         the film has {shown} of {asked} frames: {end}")

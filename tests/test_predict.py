@@ -388,6 +388,28 @@ def test_a_video_that_is_over_before_a_person_comes_is_a_note(tmp_path, predicte
     assert "is over before frame 7" in printed
 
 
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (["--viz-downsample", "2"], "the film has 4 of 6 frames: the video ends"),
+        (["--viz-limit", "20", "--viz-downsample", "4"], "the film has 2 of 5 frames: the video ends"),
+        (["--viz-limit", "20", "--viz-skip", "4", "--viz-downsample", "4"], "the film has 1 of 5 frames: the vi"),
+        (["--viz-limit", "8"], None),
+    ],
+)
+def test_a_film_that_the_video_cuts_short_is_said(tmp_path, predicted, options, note):
+    write_video(tmp_path / "street.mp4", [(30, 30, 200)] * 8, size=(640, 480))
+    film = ["--video", str(tmp_path / "street.mp4"), "--render", "gif", "--viz-size", "1", *options]
+    printed, _ = predicted(alphapose(tmp_path / "in"), *film)
+    assert note in printed if note else "the film has" not in printed
+
+
+def test_a_film_that_asks_for_more_than_there_is_is_said(tmp_path, predicted):
+    film = ["--render", "gif", "--viz-size", "1", "--viz-limit", "60", "--viz-downsample", "10"]
+    printed, _ = predicted(alphapose(tmp_path / "in"), *SIZE, *film)
+    assert "the film has 2 of 6 frames: person 1 is there no longer" in printed
+
+
 def test_a_full_disk_is_no_note(tmp_path, predicted, run, outcome, monkeypatch):
     def full(path, *_, **__):
         raise NotWrittenError(f"{path} cannot be written")
