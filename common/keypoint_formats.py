@@ -315,6 +315,12 @@ def _read_content(content: Any, path: Path) -> _Found:
             return _mmpose(content["instance_info"], path, content.get("meta_info"))
         if {"people", "bodies"} & content.keys():
             raise DataError(f"{path} is a single frame; give the folder with all of them")
+        if {"images", "annotations"} <= content.keys():
+            raise DataError(
+                f"{path} is COCO's annotations, not what a detector found in a video; expected its results: {_ACCEPTED}"
+            )
+        if not any(_is_frame(value) for value in content.values()):
+            raise DataError(f"{path} has {_show(list(content))}; expected {_ACCEPTED}")
         return _Found(
             "AlphaPose",
             [(_frame_label(name, f"{path}"), _people(value, f"{path}: {name}")) for name, value in content.items()],
@@ -373,6 +379,13 @@ _LISTS: tuple[tuple[set[str], Callable[[list, Path], _Found]], ...] = (
     ({"keypoints", "scores"}, _rtmlib),
 )
 """What the entries of a list have -> its reader."""
+
+
+def _is_frame(value: object) -> bool:
+    """Whether it looks like what `_people` reads."""
+    if isinstance(value, dict):
+        return not {"people", "bodies"}.isdisjoint(value)
+    return isinstance(value, list) and all(isinstance(item, dict) and "keypoints" in item for item in value)
 
 
 def _people(frame: object, where: str) -> list[Person]:

@@ -472,7 +472,16 @@ def bad_file(folder, kind):
         case "another list":
             return write(path, [{"pose": 1}]), "begins with {'pose': 1}"
         case "another dict":
-            return write(path, {"poses": 5}), "expected a list of dicts"
+            return write(path, {"poses": 5}), r"has \['poses'\]; expected JSON of AlphaPose, OpenPose, MMPose or rtmlib"
+        case "another dict of lists":
+            return write(path, {"a": [1], "b": {"c": 2}}), r"has \['a', 'b'\]; expected JSON of AlphaPose"
+        case "a dict with one odd frame":
+            return write(path, {"0.jpg": people[:1], "1.jpg": 5}), "1.jpg is 5; expected a list of dicts"
+        case "COCO's annotations":
+            content = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "keypoints": [1, 2, 2]}]}
+            return write(
+                path, content
+            ), "is COCO's annotations, not what a detector found .* expected its results: JSON"
         case "joint count":
             for item in people:
                 item["keypoints"] = item["keypoints"][:48]
@@ -550,8 +559,8 @@ def bad_file(folder, kind):
     "kind",
     [
         "absent", "empty file", "empty list", "truncated", "no text", "endless lists", "a number", "another list",
-        "another dict", "joint count", "mixed joint counts", "half a joint", "an infinite joint",
-        "a score of NaN", "infinite", "text for numbers",
+        "another dict", "another dict of lists", "a dict with one odd frame", "COCO's annotations", "joint count",
+        "mixed joint counts", "half a joint", "an infinite joint", "a score of NaN", "infinite", "text for numbers",
         "no keypoints", "frame number", "two videos", "normalised", "one OpenPose frame", "nobody", "half a body",
         "folder without JSON", "npz of something else", "npz with one infinity", "npz of another shape", "npz of text",
         "Detectron without people", "Detectron of other lengths", "pickle with code",
