@@ -189,7 +189,8 @@ def _torch_network(options: PredictOptions) -> tuple[Path, Network, str]:
     if path.suffix == ".onnx":
         raise UsageError(f"{path} is an ONNX file, not a checkpoint; add --backend {ONNX_RUNTIME}")
     asked = {name: getattr(options, name) for name in _OF_NETWORK if name in options.given}
-    return path, load_lifter(path, options.verb, **asked), ""
+    model = load_lifter(path, options.verb, **asked)
+    return path, model, f", {_told(model.verb, model.model.prompt_encoder.tower.source)}"
 
 
 def _onnx_network(options: PredictOptions) -> tuple[Path, Network, str]:
@@ -197,11 +198,18 @@ def _onnx_network(options: PredictOptions) -> tuple[Path, Network, str]:
     model = load_onnx_lifter(path, options.num_frames, Solver(options.solver, options.eta))
     verb = model.description.verb
     if "verb" in options.given and options.verb != verb:
+        whose = f"is that of '{verb}'" if verb else "names no action"
         raise UsageError(
-            f"--verb '{options.verb}': the prompt in {path} is that of '{verb}'; leave it out, or export the network "
-            "with this one"
+            f"--verb '{options.verb}': the prompt in {path} {whose}; leave it out, or export the network with this one"
         )
-    return path, model, f", ONNX Runtime, {f'told {verb}' if verb else 'told no action'}"
+    return path, model, f", ONNX Runtime, {_told(verb, model.description.text_tower)}"
+
+
+def _told(verb: str, tower: str) -> str:
+    """What the network's prompt is: `tower` says where the weights are from that encode it."""
+    return (f"told {verb}" if verb else "told no action") + (
+        ", random text weights" if tower.startswith("random") else ""
+    )
 
 
 def choose_camera(options: PredictOptions, found: PoseInput, images: ImageSequence | None) -> Camera | PinholeCamera:

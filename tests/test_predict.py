@@ -77,6 +77,7 @@ def test_every_kind_of_keypoints(tmp_path, predicted, make):
     assert found["poses_3d"].shape == (12, 17, 3)
     np.testing.assert_allclose(found["keypoints_2d"], read_keypoint_track(path).points, atol=1e-3)
     assert "a guess: 55 degrees" in printed
+    assert "told no action, random text weights" in printed
     assert "fps      50" in printed
 
 
