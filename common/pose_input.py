@@ -139,6 +139,9 @@ def _person(track: KeypointTrack, tracks: dict[str, Track], skeleton: Skeleton) 
     keypoints, confidences = track.points[there][:, joints], track.confidences[there][:, joints]
     empty = int((~confidences.any(axis=1)).sum())
     notes = [f"made of other joints: {', '.join(track.made)}"] if track.made else []
+    before, after = int(found[0]), len(track.points) - 1 - int(found[-1])
+    if before or after:
+        notes.append(f"frames without an answer: {before} before the person's first, {after} after their last")
     if empty or track.missing_joints:
         notes.append(
             f"filled in over time: {empty} of {len(keypoints)} frames, where they were not found (longest run "

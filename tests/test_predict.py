@@ -231,6 +231,9 @@ def test_frames_without_anybody_at_both_ends(tmp_path, predicted):
     printed, found = predicted(path, *SIZE)
     assert found["person_1"]["frames"].tolist() == list(range(2, 9))
     assert "person   1: frames 2 to 8" in printed
+    note = "frames without an answer: 2 before the person's first, 3 after their last"
+    assert note in printed
+    assert note in json.loads(str(found["person_1"]["about"]))["notes"]
 
 
 def test_alphapose_leaves_frames_out_before_the_first_that_it_names(tmp_path, predicted):
@@ -504,6 +507,12 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, outcome, options, f
     assert fault in complained
 
 
+def test_a_window_longer_than_the_network_s_is_a_mistake_of_usage(run, tmp_path, outcome):
+    argv = [str(_npz(tmp_path, keypoints=_tables())), "-c", str(run[0]), "--out", str(tmp_path / "o"), *SIZE]
+    code, _, complained = outcome(main, [*argv, "-f", "500"])
+    assert (code, complained.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("argv", "fault"),
     [
@@ -518,8 +527,9 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, outcome, options, f
         (["a.json", "-c", "run", "--width", "5"], "--width and --height go together"),
         (["a.json", "-c", "run", *SIZE, "--video", "x"], "--width and --height with --video"),
         (["a.json", "-c", "run", "--person", ","], "--person is empty"),
-        (["a.json", "-c", "run", "--view", "-1"], "--view is -1; expected 0 to"),
-        (["a.json", "-c", "run", "-num_proposals", "0"], "-num_proposals is 0; expected 1 to"),
+        (["a.json", "-c", "run", "--view", "-1"], "--view is -1; expected 0 or more"),
+        (["a.json", "-c", "run", "-num_proposals", "0"], "-num_proposals is 0; expected 1 or more"),
+        (["a.json", "-c", "run", "--view", "3000000000"], "--view is 3000000000; expected 2147483648 or less"),
         (["a.json", "-c", "run", "--viz-limit", "5"], "--viz-limit would do nothing here: --render is not given"),
         (["a.json", "-c", "run", "--aggregation", "J_Best"], "invalid choice: 'J_Best'"),
     ],
