@@ -522,7 +522,8 @@ class PredictOptions(_Options):
     )
     first_frame: int | None = _option(
         None, "--first-frame", group="input", type=int, metavar="N",
-        help="the video's first frame, in the file's count (default: the file's smallest number)",
+        help="the video's first frame, in the file's count (default: 0 of AlphaPose's 0.jpg, 1.jpg, ...; else the "
+        "file's smallest number)",
     )  # fmt: skip
     person: tuple[str, ...] = _option(
         (), "--person", group="input", type=_names, metavar="LIST",
@@ -637,8 +638,8 @@ class PredictOptions(_Options):
                 raise UsageError(f"{self.flag(name)} is empty; give a name, or leave it out")
             least = {"width": 1, "height": 1, "overlap": 0, "first_frame": 0, "view": 0, **_LEAST}.get(name)
             if least is not None and value is not None and not least <= value <= _MOST.get(name, 2**31):
-                most = _MOST.get(name, 2**31)
-                raise UsageError(f"{self.flag(name)} is {value}; expected {least} to {most}")
+                expected = f"{least} or more" if value < least else f"{_MOST.get(name, 2**31)} or less"
+                raise UsageError(f"{self.flag(name)} is {value}; expected {expected}")
         if self.viz_limit == 0 or self.viz_limit < -1:
             raise UsageError(f"--viz-limit is {self.viz_limit}; expected 1 or more, or -1 for all frames")
         if self.fps is not None and not 0 < self.fps <= MOST_FPS:

@@ -58,6 +58,10 @@ def writable_folder(folder: Path, flag: str) -> Iterator[None]:
         yield
 
 
+class NotWrittenError(DataError):
+    """A file cannot be written, and what goes on would meet the same: no space, no permission."""
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A file name beside `path` to write to: on success it is on the disk and becomes `path`.
@@ -84,7 +88,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
     except OSError as error:
         reason = why_not_written(path, error)
-        raise DataError(f"{path} cannot be written ({reason}); a file that was there before is still whole") from None
+        raise NotWrittenError(
+            f"{path} cannot be written ({reason}); a file that was there before is still whole"
+        ) from None
 
 
 def sync_folder(folder: Path) -> None:

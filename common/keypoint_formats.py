@@ -13,6 +13,8 @@ What is accepted, told apart by content (data/README.md shows each):
     Detectron   npz with boxes and keypoints, per frame and class, as VideoPose3D's inference writes it
     own         npz with keypoints (N, J, 2 or 3: x, y, confidence), optionally layout, a name of LAYOUTS
 
+NaN, and null in JSON, say of a joint that it was not found.
+
 Nothing in a file is run, and a file past a limit is refused before the memory is taken.
 """
 
@@ -71,9 +73,11 @@ class Detections:
     """Whether the layout was taken for granted where another has as many joints."""
     frames: list[list[Person]]
     first_number: int
-    """The file's number of frames[0]."""
+    """The file's number of frames[0], the clip's first: it is at 0 seconds."""
     size: tuple[int, int] | None = None
     """The image's width and height, where the file says."""
+    first_guess: str = ""
+    """What was taken for granted of the clip's first frame, where the file leaves frames out before its own first."""
 
 
 def read_detections(path: str | os.PathLike, layout: str | None = None, first_frame: int | None = None) -> Detections:
@@ -82,8 +86,8 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
     Args:
         path: see the top of this module.
         layout: the joints' layout, a name of LAYOUTS; None takes it from the file or the number of joints.
-        first_frame: the number of the first frame in the file's own count, where nobody may have been found; None takes
-            the smallest number there is.
+        first_frame: the number of the clip's first frame in the file's own count, where nobody may have been found;
+            None takes 0 for AlphaPose's count of a video's frames, else the smallest number there is.
 
     Raises:
         UsageError: layout or first_frame do not fit, or the layout must be given.
@@ -98,7 +102,7 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
         found = _read_keypoint_npz(path)
     else:
         found = _read_content(_read_json(path), path)
-    frames, first_number = _in_order(found.entries, path, first_frame)
+    frames, first_number, smallest = _in_order(found, path, first_frame)
     counts = {len(person.confidences) for people in frames for person in people}
     if not counts:
         listed = sum(len(people) for _, people in found.entries)
@@ -111,7 +115,14 @@ def read_detections(path: str | os.PathLike, layout: str | None = None, first_fr
         raise DataError(f"{path} has no coordinate beyond 1; expected pixels (OpenPose: --keypoint_scale 0)")
     name = _choose_layout(counts.pop(), found, layout, path)
     assumed = layout is None and found.layout is None and len(LAYOUTS_OF_COUNT[LAYOUTS[name].num_joints]) > 1
-    return Detections(found.tool, name, assumed, frames, first_number, found.size)
+    guess = ""
+    if first_frame is None and smallest > first_number:
+        guess = f"the clip begins with frame {first_number}, as {found.tool} counts; the file's first is {smallest}"
+    elif first_frame is None and smallest > 1:  # detectors count from 0 or from 1
+        guess = f"the clip begins with frame {smallest}, the file's first"
+    if guess:
+        guess += ": taken for granted (--first-frame says otherwise)"
+    return Detections(found.tool, name, assumed, frames, first_number, found.size, guess)
 
 
 @dataclass(frozen=True)
@@ -144,10 +155,12 @@ def _choose_layout(num_joints: int, found: _Found, asked: str | None, path: Path
 # --- frames ---
 
 
-def _in_order(
-    entries: Sequence[tuple[int | str, list[Person]]], path: Path, first_frame: int | None
-) -> tuple[list[list[Person]], int]:
-    """People by frame, and the number of the first one. A frame that the file leaves out has nobody."""
+def _in_order(found: _Found, path: Path, first_frame: int | None) -> tuple[list[list[Person]], int, int]:
+    """People by frame, the number of the first one, and the smallest in the file.
+
+    A frame that the file leaves out has nobody.
+    """
+    entries = found.entries
     labels = list(dict.fromkeys(label for label, _ in entries))
     if not labels:
         raise DataError(f"{path} has no detections at all")
@@ -161,7 +174,7 @@ def _in_order(
                 f"{path}: '{label_of[number]}' and '{label}' are both frame {number}; expected one video a file"
             )
         label_of[number] = label
-    first = min(numbers) if first_frame is None else first_frame
+    first = _default_first(found.tool, labels, numbers) if first_frame is None else first_frame
     if min(numbers) < first:
         raise UsageError(f"--first-frame {first} was given and {path} has frame {min(numbers)}; give that or less")
     count = max(numbers) - first + 1
@@ -171,7 +184,18 @@ def _in_order(
     number_of = dict(zip(labels, numbers, strict=True))
     for label, people in entries:
         frames[number_of[label] - first].extend(person for person in people if person.confidences.any())
-    return frames, first
+    return frames, first, min(numbers)
+
+
+def _default_first(tool: str, labels: Sequence[int | str], numbers: Sequence[int]) -> int:
+    """AlphaPose calls a video's frames 0.jpg, 1.jpg, ... and leaves out those in which it finds nobody.
+
+    Images of a folder keep their names there, mostly with zeros before the number: nobody knows where these begin.
+    """
+    of_video = tool == "AlphaPose" and all(
+        isinstance(label, str) and re.fullmatch(r"(0|[1-9][0-9]*)\.\w+", label) for label in labels
+    )
+    return 0 if of_video and max(numbers) < MAX_FRAMES else min(numbers)
 
 
 def _frame_number(label: int | str) -> int | None:
@@ -194,14 +218,16 @@ def _frame_label(value: object, where: str) -> int | str:
 
 
 def _person(values: object, where: str, score: object = None, identity: object = None) -> Person:
-    """Of J * 3 numbers or (J, 3): x, y, confidence."""
-    table = _numbers(values, where)
+    """Of J * 3 numbers or (J, 3): x, y, confidence; NaN among them: the joint was not found."""
+    table = _numbers(values, where, with_gaps=True)
     if table.ndim == 1 and table.size % 3 == 0:
         table = table.reshape(-1, 3)
     if table.ndim != 2 or table.shape[1] != 3 or not table.size:
         raise DataError(f"{where} has keypoints of shape {table.shape}; expected x, y and confidence of every joint")
     keypoints, confidences = table[:, :2].copy(), table[:, 2].copy()
-    keypoints[(confidences == 0) & (keypoints == 0).all(axis=1)] = np.nan  # how OpenPose says: not found
+    missing = np.isnan(table).any(axis=1)
+    confidences[missing] = 0
+    keypoints[missing | ((confidences == 0) & (keypoints == 0).all(axis=1))] = np.nan  # zeros: how OpenPose says it
     stated = _numbers([] if score is None else score, f"{where}: score")
     sureness = stated.item() if stated.size == 1 else confidences.mean()
     return Person(keypoints, confidences, float(sureness), _identity(identity))
@@ -209,18 +235,19 @@ def _person(values: object, where: str, score: object = None, identity: object =
 
 def _scored_person(keypoints: object, confidences: object, where: str, **extra: object) -> Person:
     """Of (J, 2) and (J,)."""
-    points, trusts = _numbers(keypoints, where), _numbers(confidences, where)
+    points, trusts = _numbers(keypoints, where, with_gaps=True), _numbers(confidences, where, with_gaps=True)
     if points.ndim != 2 or points.shape[1] not in (2, 3) or trusts.shape != points.shape[:1]:
         raise DataError(f"{where} has keypoints {points.shape} and scores {trusts.shape}; expected (J, 2) and (J,)")
     return _person(np.column_stack([points[:, :2], trusts]), where, **extra)
 
 
-def _numbers(values: object, where: str) -> np.ndarray:
+def _numbers(values: object, where: str, with_gaps: bool = False) -> np.ndarray:
+    """As float64, finite; with gaps, NaN is let through, which null in JSON is too."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where} has {_show(values)}; expected numbers, as many for every joint") from None
-    if not np.isfinite(array).all():
+    if not (np.isfinite(array) | (with_gaps & np.isnan(array))).all():
         raise DataError(f"{where} has a number that is not finite; mend the file or leave the frame out")
     return array
 
@@ -288,6 +315,12 @@ def _read_content(content: Any, path: Path) -> _Found:
             return _mmpose(content["instance_info"], path, content.get("meta_info"))
         if {"people", "bodies"} & content.keys():
             raise DataError(f"{path} is a single frame; give the folder with all of them")
+        if {"images", "annotations"} <= content.keys():
+            raise DataError(
+                f"{path} is COCO's annotations, not what a detector found in a video; expected its results: {_ACCEPTED}"
+            )
+        if not any(_is_frame(value) for value in content.values()):
+            raise DataError(f"{path} has {_show(list(content))}; expected {_ACCEPTED}")
         return _Found(
             "AlphaPose",
             [(_frame_label(name, f"{path}"), _people(value, f"{path}: {name}")) for name, value in content.items()],
@@ -329,7 +362,7 @@ def _rtmlib(content: list, path: Path) -> _Found:
     for number, item in enumerate(content):
         label = _frame_label(item["frame_id"], f"{path}, entry {number}") if numbered else number
         where = f"{path}: frame {label}"
-        keypoints, scores = _numbers(item["keypoints"], where), _numbers(item["scores"], where)
+        keypoints, scores = (_numbers(item[name], where, with_gaps=True) for name in ("keypoints", "scores"))
         if keypoints.ndim == 2 and scores.ndim == 1:  # one person, without the axis of people
             keypoints, scores = keypoints[None], scores[None]
         if not keypoints.size:
@@ -348,6 +381,13 @@ _LISTS: tuple[tuple[set[str], Callable[[list, Path], _Found]], ...] = (
 """What the entries of a list have -> its reader."""
 
 
+def _is_frame(value: object) -> bool:
+    """Whether it looks like what `_people` reads."""
+    if isinstance(value, dict):
+        return not {"people", "bodies"}.isdisjoint(value)
+    return isinstance(value, list) and all(isinstance(item, dict) and "keypoints" in item for item in value)
+
+
 def _people(frame: object, where: str) -> list[Person]:
     """One frame of OpenPose's or of AlphaPose's grouped formats: a dict with people or bodies, or a list of people."""
     if isinstance(frame, dict):
@@ -363,7 +403,7 @@ def _listed_person(item: dict, where: str) -> Person:
     """AlphaPose's person; PoseFlow has the confidences apart, in `scores`."""
     extra = {"score": item.get("score"), "identity": item.get("idx")}
     if "scores" in item:
-        keypoints, scores = _numbers(item["keypoints"], where), _numbers(item["scores"], where).ravel()
+        keypoints, scores = (_numbers(item[name], where, with_gaps=True).ravel() for name in ("keypoints", "scores"))
         if keypoints.size == 2 * scores.size:
             return _scored_person(keypoints.reshape(-1, 2), scores, where, **extra)
     return _person(item["keypoints"], where, **extra)
@@ -422,7 +462,7 @@ def _detectron(members: dict, path: Path) -> _Found:
     for number, (frame_boxes, frame_keypoints) in enumerate(zip(boxes, keypoints, strict=True)):
         where = f"{path}: frame {number}"
         try:
-            tables, scores = _numbers(frame_keypoints[1], where), _numbers(frame_boxes[1], where)
+            tables, scores = _numbers(frame_keypoints[1], where, with_gaps=True), _numbers(frame_boxes[1], where)
         except (TypeError, IndexError):
             raise DataError(f"{where} is {_show(frame_keypoints)}; expected [background, people]") from None
         if not tables.size or not scores.size:

@@ -52,6 +52,8 @@ class KeypointTrack:
             f"read     {found.tool}, {LAYOUTS[found.layout].num_joints} joints: {layout}",
             f"frames   {len(self.points)}, numbered {found.first_number} to {last}",
         ]
+        if found.first_guess:
+            lines.append(f"         {found.first_guess}")
         everybody = [f"{name} ({frames} frames, {part:.0%})" for name, (frames, part) in self.people.items()]
         if len(everybody) > 1:
             more = f" and {len(everybody) - 5} more" if len(everybody) > 5 else ""
@@ -208,7 +210,7 @@ def fill_gaps(points: np.ndarray, joint_names: Sequence[str], where: str) -> np.
     """Missing joints, linearly between the frames around them; held before the first and after the last.
 
     Args:
-        points: (N, J, 2), NaN where a joint is missing.
+        points: (N, J, 2); a joint is missing where one of its coordinates is not finite.
         joint_names: of the J joints.
         where: what a message begins with.
 
@@ -217,7 +219,7 @@ def fill_gaps(points: np.ndarray, joint_names: Sequence[str], where: str) -> np.
     """
     filled = points.copy()
     frames = np.arange(len(points))
-    found = ~np.isnan(points[..., 0])
+    found = np.isfinite(points).all(axis=-1)
     absent = [name for name, column in zip(joint_names, found.T, strict=True) if not column.any()]
     if absent:
         raise DataError(f"{where}: {', '.join(absent)} in no frame; the whole body must be seen in some frame")

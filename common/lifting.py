@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 from tqdm import tqdm
 
@@ -78,11 +79,11 @@ class Lifted:
 
 
 def lift(
-    keypoints: np.ndarray,
+    keypoints: ArrayLike,
     camera: Camera | PinholeCamera,
     model: Lifter,
     *,
-    confidences: np.ndarray | None = None,
+    confidences: ArrayLike | None = None,
     fps: float | None = None,
     num_hypotheses: int = 10,
     sampling_timesteps: int = 2,
@@ -97,13 +98,14 @@ def lift(
     Windows overlap and are blended, hypothesis by hypothesis: neighbours share the noise of the frames they share.
 
     Args:
-        keypoints: (N, J, 2), pixels as the camera sees them, the model's joints in their order; NaN where one is
-            missing: filled linearly over time, held at both ends.
+        keypoints: (N, J, 2), pixels as the camera sees them, the model's joints in their order. One is missing where a
+            coordinate of it is NaN or infinite: filled linearly over time, held at both ends.
         camera: its image's size and its intrinsics; see `common.input_cameras` for one of your own, or a guess.
         model: the network, such as `common.trained_lifter.load_lifter` gives.
-        confidences: (N, J), how much each keypoint counts where the root is sought; None: all the same.
+        confidences: (N, J), at least 0, how much each keypoint counts where the root is sought, a missing one not at
+            all; None: all the same.
         fps: frames a second of the keypoints; None: the model's.
-        num_hypotheses, sampling_timesteps: H and K.
+        num_hypotheses, sampling_timesteps: H and K, from 1 on; K is at most the timesteps that the model knows.
         overlap: frames that neighbouring windows share, less than F; None: half a window.
         aggregation: one of DEPLOYED, how hypotheses become one answer.
         seed, name: noise follows from these; see `window_noise`.
@@ -114,10 +116,24 @@ def lift(
         ValueError: shapes, numbers or names that do not fit each other.
     """
     J = model.skeleton.num_joints
+    keypoints = _float_array("keypoints", keypoints, "(N, J, 2), pixels")
     if keypoints.ndim != 3 or keypoints.shape[1:] != (J, 2) or not len(keypoints):
         raise ValueError(f"keypoints have shape {keypoints.shape}; expected (N, {J}, 2) of {model.skeleton.name}")
-    if confidences is not None and confidences.shape != keypoints.shape[:2]:
-        raise ValueError(f"confidences have shape {confidences.shape}; expected {keypoints.shape[:2]}")
+    if confidences is not None:
+        confidences = _float_array("confidences", confidences, "(N, J)")
+        if confidences.shape != keypoints.shape[:2]:
+            raise ValueError(f"confidences have shape {confidences.shape}; expected {keypoints.shape[:2]}")
+        confidences = np.where(np.isfinite(keypoints).all(axis=-1), confidences, 0)
+        if not (np.isfinite(confidences) & (confidences >= 0)).all():
+            raise ValueError("confidences have numbers below 0, or not finite; expected 0 or more for every keypoint")
+    if fps is not None and not 0 < fps < np.inf:
+        raise ValueError(f"fps is {fps}; expected frames a second, above 0")
+    if num_hypotheses < 1:
+        raise ValueError(f"num_hypotheses is {num_hypotheses}; expected 1 or more")
+    most = getattr(model, "num_timesteps", np.inf)
+    if not 1 <= sampling_timesteps <= most:
+        more = "or more" if most == np.inf else f"to {most}, the timesteps that the model was trained with"
+        raise ValueError(f"sampling_timesteps is {sampling_timesteps}; expected 1 {more}")
     if camera.intrinsics is None:
         raise ValueError(
             "the camera has no intrinsics; expected some: common.input_cameras.guessed_camera makes a guess"
@@ -127,7 +143,7 @@ def lift(
     overlap = model.num_frames // 2 if overlap is None else overlap
     if not 0 <= overlap < model.num_frames:
         raise ValueError(f"overlap is {overlap}; expected 0 to {model.num_frames - 1}, less than a window")
-    keypoints = fill_gaps(keypoints, model.skeleton.joint_names, name or "keypoints").astype(np.float32)
+    keypoints = fill_gaps(keypoints, model.skeleton.joint_names, name or "keypoints")
     fps = model.fps if fps is None else fps
     # Alone, a frame has no rate.
     resampled_to = None if model.num_frames == 1 or same_rate(fps, model.fps) else model.fps
@@ -165,6 +181,15 @@ def lift(
         keypoints=keypoints,
         resampled_to=resampled_to,
     )
+
+
+def _float_array(name: str, values: ArrayLike, expected: str) -> np.ndarray:
+    """As float32; what is too large for it is infinite."""
+    try:
+        with np.errstate(over="ignore"):
+            return np.asarray(values).astype(np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} are no array of numbers ({type(values).__name__}); expected {expected}") from None
 
 
 def _sampled_windows(

@@ -106,9 +106,10 @@ def of_detections(
             "lower --min-confidence, or 0"
         )
     tracks = find_tracks(detections.frames)
-    least = min(SHORTEST_TRACK, -(-len(detections.frames) // 2))
+    begin = next(frame for frame, people in enumerate(detections.frames) if people) if detections.first_guess else 0
+    least = min(SHORTEST_TRACK, -(-(len(detections.frames) - begin) // 2))
     groups = [tuple(name.split("+")) for name in person] or [(name,) for name in tracks if len(tracks[name]) >= least]
-    people, notes = [], []
+    people, notes = [], [detections.first_guess] if detections.first_guess else []
     short = [name for name in tracks if len(tracks[name]) < least]
     if short and not person:
         notes.append(f"left out: {_some(short)}, found in fewer than {least} frames (--person takes them)")
@@ -138,6 +139,9 @@ def _person(track: KeypointTrack, tracks: dict[str, Track], skeleton: Skeleton) 
     keypoints, confidences = track.points[there][:, joints], track.confidences[there][:, joints]
     empty = int((~confidences.any(axis=1)).sum())
     notes = [f"made of other joints: {', '.join(track.made)}"] if track.made else []
+    before, after = int(found[0]), len(track.points) - 1 - int(found[-1])
+    if before or after:
+        notes.append(f"frames without an answer: {before} before the person's first, {after} after their last")
     if empty or track.missing_joints:
         notes.append(
             f"filled in over time: {empty} of {len(keypoints)} frames, where they were not found (longest run "

@@ -15,7 +15,7 @@ from common.bvh_export import check_bvh, write_bvh
 from common.camera import LEVEL, Camera, image_coordinates, normalize_screen_coordinates
 from common.clips import Clip
 from common.errors import DataError, UsageError, exit_code, memory_in_one_line
-from common.files import find_in_run, move_aside, writable_folder
+from common.files import NotWrittenError, find_in_run, move_aside, writable_folder
 from common.input_cameras import PinholeCamera, camera_from_fov, guessed_camera, read_intrinsics
 from common.keypoint_checks import outside
 from common.lifted_files import write_csv, write_lifted
@@ -121,10 +121,6 @@ def predict(options: PredictOptions) -> None:
                 view=options.view,
             )
         print(f"read     {found.read}")
-        if options.video and found.first_number > 1 and options.first_frame is None:
-            print(
-                f"         its frame {found.first_number} is taken for the video's first (--first-frame says otherwise)"
-            )
         _print_notes(found.notes)
         camera = choose_camera(options, found, images)
         print(f"camera   {camera.width}x{camera.height}, {camera_source(camera)}")
@@ -133,6 +129,12 @@ def predict(options: PredictOptions) -> None:
             print(f"         {options.folder} held people already: moved to {earlier}")
         for person, stem in zip(found.people, _file_stems(found.people), strict=True):
             predict_person(options, model, shot, person, options.folder / stem)
+    longest = max(len(person.keypoints) for person in found.people)
+    if (options.page or options.render) and options.viz_skip >= longest:
+        raise UsageError(
+            f"--viz-skip is {options.viz_skip}, but nobody has more than {longest} frames; what else was asked for is "
+            f"in {options.folder}"
+        )
 
 
 def _print_notes(notes: Sequence[str]) -> None:
@@ -187,7 +189,8 @@ def _torch_network(options: PredictOptions) -> tuple[Path, Network, str]:
     if path.suffix == ".onnx":
         raise UsageError(f"{path} is an ONNX file, not a checkpoint; add --backend {ONNX_RUNTIME}")
     asked = {name: getattr(options, name) for name in _OF_NETWORK if name in options.given}
-    return path, load_lifter(path, options.verb, **asked), ""
+    model = load_lifter(path, options.verb, **asked)
+    return path, model, f", {_told(model.verb, model.model.prompt_encoder.tower.source)}"
 
 
 def _onnx_network(options: PredictOptions) -> tuple[Path, Network, str]:
@@ -195,11 +198,18 @@ def _onnx_network(options: PredictOptions) -> tuple[Path, Network, str]:
     model = load_onnx_lifter(path, options.num_frames, Solver(options.solver, options.eta))
     verb = model.description.verb
     if "verb" in options.given and options.verb != verb:
+        whose = f"is that of '{verb}'" if verb else "names no action"
         raise UsageError(
-            f"--verb '{options.verb}': the prompt in {path} is that of '{verb}'; leave it out, or export the network "
-            "with this one"
+            f"--verb '{options.verb}': the prompt in {path} {whose}; leave it out, or export the network with this one"
         )
-    return path, model, f", ONNX Runtime, {f'told {verb}' if verb else 'told no action'}"
+    return path, model, f", ONNX Runtime, {_told(verb, model.description.text_tower)}"
+
+
+def _told(verb: str, tower: str) -> str:
+    """What the network's prompt is: `tower` says where the weights are from that encode it."""
+    return (f"told {verb}" if verb else "told no action") + (
+        ", random text weights" if tower.startswith("random") else ""
+    )
 
 
 def choose_camera(options: PredictOptions, found: PoseInput, images: ImageSequence | None) -> Camera | PinholeCamera:
@@ -338,7 +348,11 @@ def draw_person(
     lifted: Lifted,
     named: Callable[[str], Path],
 ) -> None:
-    """The contact sheet, and the page and the film if they are asked for."""
+    """The contact sheet, and the page and the film if they are asked for; one that cannot be made is a note.
+
+    Raises:
+        NotWrittenError: one line.
+    """
     size = shot.camera.width, shot.camera.height
     known = shot.camera if isinstance(shot.camera, Camera) else None
     clip = Clip(
@@ -354,16 +368,30 @@ def draw_person(
     scene = clip_scene(clip, lifted.hypotheses, model.skeleton, lifted.poses_3d)
     scene = replace(scene, frame_numbers=person.first + np.arange(scene.num_frames))
     video = shot.images and replace(shot.images, first_frame=person.first)
-    render(named(".png"), scene, video=video)
-    print(f"wrote    {named('.png')}")
+
+    def draw(suffix: str, **words: Any) -> int | None:
+        try:
+            shown = render(named(suffix), scene, **words)
+        except NotWrittenError:
+            raise
+        except (UsageError, DataError) as error:  # of this person: the others may have what it takes
+            print(f"         no picture of person {person.name}: {named(suffix).name}: {error}")
+            return None
+        print(f"wrote    {named(suffix)}")
+        return shown
+
+    draw(".png", video=video)
     part: dict[str, Any] = {
         "limit": max(options.viz_limit, 0),
         "downsample": options.viz_downsample,
         "skip": options.viz_skip,
     }
     if options.page:
-        render(named(".html"), scene, **part)
-        print(f"wrote    {named('.html')}")
+        draw(".html", **part)
     if options.render:
-        render(named(f".{options.render}"), scene, size=options.viz_size, video=video, **part)
-        print(f"wrote    {named(f'.{options.render}')}")
+        shown = draw(f".{options.render}", size=options.viz_size, video=video, **part)
+        there = len(range(options.viz_skip, scene.num_frames, options.viz_downsample))
+        asked = -(-options.viz_limit // options.viz_downsample) if options.viz_limit > 0 else there
+        if shown is not None and shown < asked:
+            end = "the video ends" if shown < there else f"person {person.name} is there no longer"
+            print(f"         the film has {shown} of {asked} frames: {end}")

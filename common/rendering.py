@@ -58,7 +58,7 @@ def render(
     bitrate: int = 3000,
     video: Video | None = None,
     show_progress: bool = True,
-) -> None:
+) -> int | None:
     """Draw `scene` as the suffix of `path` asks: .png a contact sheet, .gif and .mp4 animations, .html a page.
 
     Args:
@@ -69,6 +69,9 @@ def render(
         limit, skip: as in `write_animation`.
         downsample: the same, and of a page; contact sheets take no notice.
         video: as in `write_animation`; a page has none.
+
+    Returns:
+        What `write_animation` does; None of the others.
 
     Raises:
         UsageError: another suffix, an option out of its range, or a video for a page.
@@ -81,7 +84,7 @@ def render(
     elif suffix == ".html":
         write_page(path, scene, limit=limit, downsample=downsample, skip=skip)
     else:
-        write_animation(
+        return write_animation(
             path,
             scene,
             size=size,
@@ -92,6 +95,7 @@ def render(
             video=video,
             show_progress=show_progress,
         )
+    return None
 
 
 def check_output(
@@ -172,7 +176,7 @@ def write_animation(
     bitrate: int = 3000,
     video: Video | None = None,
     show_progress: bool = True,
-) -> None:
+) -> int:
     """Write a .gif or .mp4 with the panels "Input", "Prediction" and, if there is one, "Ground truth".
 
     The animation runs at the clip's own speed. A .gif is put together in memory (about a megabyte for each
@@ -189,6 +193,9 @@ def write_animation(
         video: the clip's video or the folder of its images, frame for frame, drawn behind the 2D keypoints; where it
             ends the animation ends.
         show_progress: a progress bar on standard error.
+
+    Returns:
+        how many frames it has.
 
     Raises:
         UsageError: another suffix, or an option out of its range.
@@ -207,6 +214,7 @@ def write_animation(
             _save_gif(part, progress, len(frames), fps, one_palette=video is None)
         else:
             _save_mp4(part, progress, fps, bitrate)
+    return animation.num_shown
 
 
 # What is drawn: panels
@@ -428,7 +436,8 @@ class _Animation:
     """The figure of an animation: made once, then `show` moves what is in it."""
 
     def __init__(self, scene: Scene, frames: list[int], size: float, has_video: bool):
-        self.scene = scene
+        self.scene, self.num_shown = scene, 0
+        self.last, _ = scene.number_and_time(frames[-1])  # as a page counts: a part of a clip keeps the clip's numbers
         side = max(DPI * size, 32)  # pixels
         unit = 0.8 * size  # points: the width of a bone
         gap, text = 0.05 * side, 0.042 * side
@@ -470,13 +479,14 @@ class _Animation:
         self.time = _write(figure, width - gap, bottom, "", 0.9 * text, ha="right", color=FAINT_TEXT)
 
     def show(self, frame: int, image: np.ndarray | None) -> None:
+        self.num_shown += 1
         self.input.show(frame, image)
         for panel in self.poses:
             panel.show(frame)
         self.error.set_text(_error_text(self.scene, frame))
         self.spread.set_text(_spread_text(self.scene, frame))
         number, seconds = self.scene.number_and_time(frame)
-        self.time.set_text(f"frame {number} of {self.scene.num_frames}    {seconds:.2f} s")
+        self.time.set_text(f"frame {number} of {self.last}    {seconds:.2f} s")
 
 
 def _draw_sheet(scene: Scene, frames: list[int], images: dict[int, np.ndarray]) -> Figure:
@@ -543,9 +553,8 @@ def _read_video(video: Video, frames: Iterable[int]) -> Generator[tuple[int, np.
                 found += 1
                 yield index, image
     if found == 0:
-        raise DataError(
-            f"video {images.path} is over before frame {wanted[0] + 1}; skip fewer frames or take a longer video"
-        )
+        first = images.first_frame + wanted[0] + 1
+        raise DataError(f"video {images.path} is over before frame {first}; skip fewer frames or take a longer video")
 
 
 def _draw_frames(animation: _Animation, frames: list[int], video) -> Generator[Image.Image, None, None]:

@@ -189,6 +189,7 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
     """The options with the checkpoint's network in them, and, to go on with it, with those of its run.
 
     Raises:
+        UsageError: -f is no window of its network.
         DataError: an option given contradicts the checkpoint, or the 2D input that errors would be measured on is of
             another source.
     """
@@ -220,7 +221,7 @@ def options_with(checkpoint: Checkpoint, options: Options, path: Path) -> Option
             )
     num_frames = options.num_frames if "num_frames" in options.given else network.num_frames
     if num_frames > network.num_frames or (options.resume and num_frames != network.num_frames):
-        raise DataError(
+        raise UsageError(
             f"{path} was trained with -f {network.num_frames}; -f {num_frames} was given: give -f {network.num_frames}"
             + ("" if options.resume else " or fewer")
         )

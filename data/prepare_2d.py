@@ -200,7 +200,7 @@ def parser() -> argparse.ArgumentParser:
         "--fps", type=float, help="the video's frames a second, with which films are drawn (default: none, drawn at 50)"
     )
     add("--person", type=_names, default=(), metavar="ID[,ID]", help="whose track (default: largest score x box size)")
-    add("--first-frame", type=int, metavar="N", help="the first frame's number in the file (default: the smallest)")
+    add("--first-frame", type=int, metavar="N", help="the first frame's number in the file (default: data/README.md)")
     add("--frames", type=int, metavar="N", help="the video's frames: the last pose is held, or the rest cut off")
     return parser
 

@@ -266,3 +266,60 @@ def test_what_does_not_fit_is_said():
         lift(walker(9), camera, FlatLifter(), aggregation="J_Best")
     with pytest.raises(ValueError, match="the camera has no intrinsics"):
         lift(walker(9), Camera("c", 1000, 800), FlatLifter())
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_joint_is_missing_where_any_of_its_coordinates_is_no_number(axis, odd):
+    keypoints, camera = walker(30).astype(float), guessed_camera(1000, 800)
+    gaps, whole = keypoints.copy(), keypoints.copy()
+    gaps[20, 5] = np.nan
+    whole[20, 5, axis] = odd
+    expected, found = (lift(points, camera, FlatLifter(), num_hypotheses=2) for points in (gaps, whole))
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+    assert all(np.isfinite(array).all() for array in (found.poses_3d, found.root, found.spread, found.hypotheses))
+
+
+def test_what_was_missing_does_not_count_where_the_root_is_sought():
+    camera, keypoints, confidences = guessed_camera(1000, 800), walker(20), np.ones((20, 17))
+    keypoints[4, 5] = np.nan
+    told = confidences.copy()
+    told[4, 5] = 0
+    confidences[4, 5] = np.nan
+    found, expected = (lift(keypoints, camera, FlatLifter(noise=0.1), confidences=c) for c in (confidences, told))
+    np.testing.assert_array_equal(found.root, expected.root)
+
+
+def test_lists_do_as_well_as_arrays():
+    camera = guessed_camera(1000, 800)
+    expected = lift(walker(9), camera, FlatLifter(), confidences=np.ones((9, 17)))
+    found = lift(walker(9).tolist(), camera, FlatLifter(), confidences=np.ones((9, 17)).tolist())
+    np.testing.assert_array_equal(found.poses_3d, expected.poses_3d)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"fps": 0}, "fps is 0; expected frames a second, above 0"),
+        ({"fps": -25.0}, "fps is -25.0"),
+        ({"fps": np.nan}, "fps is nan"),
+        ({"num_hypotheses": 0}, "num_hypotheses is 0; expected 1 or more"),
+        ({"sampling_timesteps": 0}, "sampling_timesteps is 0; expected 1 to 1000, the timesteps"),
+        ({"sampling_timesteps": 1001}, "sampling_timesteps is 1001; expected 1 to 1000"),
+        ({"confidences": np.full((9, 17), np.nan)}, "confidences have numbers below 0, or not finite"),
+        ({"confidences": np.full((9, 17), -1)}, "confidences have numbers below 0"),
+        ({"keypoints": [[1, 2], [3]]}, r"keypoints are no array of numbers \(list\); expected \(N, J, 2\)"),
+        ({"keypoints": None}, r"keypoints have shape \(\); expected \(N, 17, 2\)"),
+        ({"keypoints": {}}, r"keypoints are no array of numbers \(dict\)"),
+        ({"keypoints": []}, r"keypoints have shape \(0,\)"),
+    ],
+)
+def test_numbers_that_cannot_be_meant(network, arguments, fault):
+    arguments = dict(arguments)
+    keypoints = arguments.pop("keypoints", walker(9))
+    with pytest.raises(ValueError, match=fault) as caught:
+        lift(keypoints, guessed_camera(1000, 800), network, **arguments)
+    assert "\n" not in str(caught.value)
+    if "sampling_timesteps" in arguments and arguments["sampling_timesteps"] < 1:  # of a model that does not say
+        with pytest.raises(ValueError, match="sampling_timesteps is 0; expected 1 or more"):
+            lift(keypoints, guessed_camera(1000, 800), FlatLifter(), **arguments)

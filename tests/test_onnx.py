@@ -93,13 +93,15 @@ def test_the_file_answers_what_the_network_does(lifters, B, H, F):  # noqa: N803
     ],
 )
 def test_predict_gives_the_same_poses_with_both(run, tmp_path, keypoints, outcome, options):
-    found = {}
+    found, said = {}, {}
     for backend in (["--verb", "Walking"], ONNX):
         argv = [keypoints, *SIZE, "-c", str(run), *backend, "--out", str(tmp_path / backend[1]), *options]
         code, printed, complained = outcome(main, argv)
         assert code == 0, complained
         found[backend[1]] = dict(np.load(tmp_path / backend[1] / "person_1.npz"))
-    assert "ONNX Runtime, told Walking" in printed
+        said[backend[1]] = printed
+    assert "frames a window, told Walking, random text weights\n" in said["Walking"]
+    assert "frames a window, ONNX Runtime, told Walking, random text weights\n" in said["onnxruntime"]
     ours, theirs = found.values()
     for name in ("poses_3d", "root", "spread"):
         np.testing.assert_allclose(theirs[name], ours[name], atol=1e-4)
@@ -270,6 +272,13 @@ def refused(outcome, argv, exit_code, fault, out):
 )
 def test_options_that_do_not_fit_are_one_line(run, tmp_path, keypoints, outcome, options, exit_code, fault):
     refused(outcome, [keypoints, *SIZE, "-c", str(run), *options], exit_code, fault, tmp_path / "o")
+
+
+def test_another_verb_than_none_is_refused(run, tmp_path, keypoints, outcome):
+    out = tmp_path / "none.onnx"
+    assert export(["-c", str(run), "--out", str(out)]) == 0
+    fault = f"--verb 'Sitting': the prompt in {out} names no action; leave it out, or export"
+    refused(outcome, [keypoints, *SIZE, *ONNX, "--evaluate", str(out), "--verb", "Sitting"], 2, fault, tmp_path / "o")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])

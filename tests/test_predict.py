@@ -12,6 +12,7 @@ from PIL import Image
 from common.arguments import parse_predict_options
 from common.camera import load_cameras
 from common.errors import UsageError
+from common.files import NotWrittenError
 from common.input_cameras import guessed_camera
 from common.keypoint_tracks import read_keypoint_track
 from common.lifting import lift
@@ -76,6 +77,7 @@ def test_every_kind_of_keypoints(tmp_path, predicted, make):
     assert found["poses_3d"].shape == (12, 17, 3)
     np.testing.assert_allclose(found["keypoints_2d"], read_keypoint_track(path).points, atol=1e-3)
     assert "a guess: 55 degrees" in printed
+    assert "told no action, random text weights" in printed
     assert "fps      50" in printed
 
 
@@ -229,6 +231,31 @@ def test_frames_without_anybody_at_both_ends(tmp_path, predicted):
     printed, found = predicted(path, *SIZE)
     assert found["person_1"]["frames"].tolist() == list(range(2, 9))
     assert "person   1: frames 2 to 8" in printed
+    note = "frames without an answer: 2 before the person's first, 3 after their last"
+    assert note in printed
+    assert note in json.loads(str(found["person_1"]["about"]))["notes"]
+
+
+def test_alphapose_leaves_frames_out_before_the_first_that_it_names(tmp_path, predicted):
+    printed, found = predicted(alphapose(tmp_path / "in", frames=range(10, 16)), *SIZE, "--fps", "25")
+    assert "the clip begins with frame 0, as AlphaPose counts; the file's first is 10: taken for granted" in printed
+    np.testing.assert_array_equal(found["person_1"]["frames"], np.arange(10, 16))
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(10, 16) / 25)
+    printed, found = predicted(tmp_path / "in" / "alphapose-results.json", *SIZE, "--fps", "25", "--first-frame", "10")
+    assert "the clip begins" not in printed
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(6) / 25)
+
+
+def test_seconds_are_from_the_clip_s_first_frame_whoever_counts(tmp_path, predicted):
+    path = openpose(tmp_path / "in")
+    for file in sorted(path.iterdir())[:3]:
+        file.unlink()
+    printed, found = predicted(path, *SIZE, "--fps", "25")
+    assert "the clip begins with frame 3, the file's first: taken for granted (--first-frame says otherwise)" in printed
+    np.testing.assert_array_equal(found["person_1"]["frames"], np.arange(3, 12))
+    np.testing.assert_allclose(found["person_1"]["seconds"], np.arange(9) / 25)
+    printed, _ = predicted(mmpose_demo(tmp_path / "other"), *SIZE)  # counts from 1
+    assert "the clip begins" not in printed
 
 
 def test_one_frame(tmp_path, predicted):
@@ -332,6 +359,71 @@ def test_the_video_is_behind_the_person_who_comes_later(tmp_path, predicted):
     assert (np.abs(pixels - [200, 30, 30]).max(axis=1) < 40).mean() < 0.001
 
 
+def two_people(folder):
+    """Person 1 is there in frames 0 to 11, person 2, smaller, from frame 6 on."""
+    people = lambda frame: [walker("body25", frame)] + [walker("body25", frame, 500, 0.5)] * (frame >= 6)  # noqa: E731
+    return openpose(folder, people=people)
+
+
+def test_a_picture_that_one_person_is_too_short_for_is_a_note(tmp_path, predicted, run, outcome):
+    path = two_people(tmp_path / "in")
+    printed, people = predicted(path, *SIZE, "--person", "2,1", "--page", "--viz-skip", "8")
+    out = tmp_path / "out"
+    assert list(people) == ["person_1", "person_2"]
+    assert "         no picture of person 2: person_2.html: skip is 8, but the clip has 6 frames" in printed
+    assert [path.name for path in sorted(out.glob("*.[ph][nt][gm]*"))] == [
+        "person_1.html",
+        "person_1.png",
+        "person_2.png",
+    ]
+    argv = [str(path), "-c", str(run[0]), *FEW, *SIZE, "--page", "--viz-skip", "12", "--out", str(tmp_path / "none")]
+    code, _, complained = outcome(main, argv)
+    assert (code, complained.count("\n")) == (2, 1)
+    assert "--viz-skip is 12, but nobody has more than 12 frames" in complained
+    assert len(list((tmp_path / "none").glob("*.npz"))) == 2
+
+
+def test_a_video_that_is_over_before_a_person_comes_is_a_note(tmp_path, predicted):
+    write_video(tmp_path / "street.mp4", [(30, 30, 200)] * 6, size=(640, 480))
+    printed, people = predicted(two_people(tmp_path / "in"), "--video", str(tmp_path / "street.mp4"), "--csv")
+    assert list(people) == ["person_1", "person_2"]
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"person_1.csv", "person_2.csv"}
+    assert "no picture of person 2: person_2.png: video" in printed
+    assert "is over before frame 7" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (["--viz-downsample", "2"], "the film has 4 of 6 frames: the video ends"),
+        (["--viz-limit", "20", "--viz-downsample", "4"], "the film has 2 of 5 frames: the video ends"),
+        (["--viz-limit", "20", "--viz-skip", "4", "--viz-downsample", "4"], "the film has 1 of 5 frames: the vi"),
+        (["--viz-limit", "8"], None),
+    ],
+)
+def test_a_film_that_the_video_cuts_short_is_said(tmp_path, predicted, options, note):
+    write_video(tmp_path / "street.mp4", [(30, 30, 200)] * 8, size=(640, 480))
+    film = ["--video", str(tmp_path / "street.mp4"), "--render", "gif", "--viz-size", "1", *options]
+    printed, _ = predicted(alphapose(tmp_path / "in"), *film)
+    assert note in printed if note else "the film has" not in printed
+
+
+def test_a_film_that_asks_for_more_than_there_is_is_said(tmp_path, predicted):
+    film = ["--render", "gif", "--viz-size", "1", "--viz-limit", "60", "--viz-downsample", "10"]
+    printed, _ = predicted(alphapose(tmp_path / "in"), *SIZE, *film)
+    assert "the film has 2 of 6 frames: person 1 is there no longer" in printed
+
+
+def test_a_full_disk_is_no_note(tmp_path, predicted, run, outcome, monkeypatch):
+    def full(path, *_, **__):
+        raise NotWrittenError(f"{path} cannot be written")
+
+    monkeypatch.setattr("common.prediction.render", full)
+    path = alphapose(tmp_path / "in")
+    code, _, complained = outcome(main, [str(path), "-c", str(run[0]), *FEW, *SIZE, "--out", str(tmp_path / "out")])
+    assert (code, complained.count("\n")) == (1, 1)
+
+
 def test_the_python_way_is_the_same(run, tmp_path, predicted):
     _, people = predicted(alphapose(tmp_path), *SIZE, "--fps", "25")
     track = read_keypoint_track(alphapose(tmp_path))
@@ -415,6 +507,12 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, outcome, options, f
     assert fault in complained
 
 
+def test_a_window_longer_than_the_network_s_is_a_mistake_of_usage(run, tmp_path, outcome):
+    argv = [str(_npz(tmp_path, keypoints=_tables())), "-c", str(run[0]), "--out", str(tmp_path / "o"), *SIZE]
+    code, _, complained = outcome(main, [*argv, "-f", "500"])
+    assert (code, complained.count("\n")) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("argv", "fault"),
     [
@@ -429,8 +527,9 @@ def test_options_that_do_not_fit_are_one_line(run, tmp_path, outcome, options, f
         (["a.json", "-c", "run", "--width", "5"], "--width and --height go together"),
         (["a.json", "-c", "run", *SIZE, "--video", "x"], "--width and --height with --video"),
         (["a.json", "-c", "run", "--person", ","], "--person is empty"),
-        (["a.json", "-c", "run", "--view", "-1"], "--view is -1; expected 0 to"),
-        (["a.json", "-c", "run", "-num_proposals", "0"], "-num_proposals is 0; expected 1 to"),
+        (["a.json", "-c", "run", "--view", "-1"], "--view is -1; expected 0 or more"),
+        (["a.json", "-c", "run", "-num_proposals", "0"], "-num_proposals is 0; expected 1 or more"),
+        (["a.json", "-c", "run", "--view", "3000000000"], "--view is 3000000000; expected 2147483648 or less"),
         (["a.json", "-c", "run", "--viz-limit", "5"], "--viz-limit would do nothing here: --render is not given"),
         (["a.json", "-c", "run", "--aggregation", "J_Best"], "invalid choice: 'J_Best'"),
     ],

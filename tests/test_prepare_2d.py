@@ -228,14 +228,34 @@ def test_frames_left_out_are_interpolated_and_counted(tmp_path):
 
 
 def test_first_frame_and_number_of_frames(tmp_path):
-    path = alphapose(tmp_path, frames=range(2, 10))
-    assert read_keypoint_track(path).detections.first_number == 2
+    path = openpose(tmp_path)
+    for file in sorted(path.iterdir())[:2] + sorted(path.iterdir())[10:]:
+        file.unlink()
+    track = read_keypoint_track(path)
+    assert (track.detections.first_number, len(track.points)) == (2, 8)
+    assert "the clip begins with frame 2, the file's first: taken for granted" in "\n".join(track.describe())
     track = read_keypoint_track(path, first_frame=0, num_frames=14)
     assert (len(track.points), track.empty_frames) == (14, 6)
-    np.testing.assert_allclose(track.points, expected("coco17", [2, 2, *range(2, 10), *[9] * 4]), atol=1e-3)
+    np.testing.assert_allclose(track.points, expected("body25", [2, 2, *range(2, 10), *[9] * 4]), atol=1e-3)
     assert len(read_keypoint_track(path, num_frames=3).points) == 3
     with pytest.raises(UsageError, match=r"--first-frame 3 was given and .* has frame 2"):
         read_keypoint_track(path, first_frame=3)
+
+
+@pytest.mark.parametrize(("name", "first"), [("{}.jpg", 0), ("{}.png", 0), ("{:06d}.jpg", 2), ("street_{}.jpg", 2)])
+def test_alphapose_counts_a_video_s_frames_from_0(tmp_path, name, first):
+    """And it leaves out those in which it finds nobody. Of images in a folder nobody knows where they begin."""
+    people = [alphapose_person(walker("coco17", frame), name.format(frame)) for frame in range(2, 10)]
+    path = write(tmp_path / "alphapose-results.json", people)
+    track = read_keypoint_track(path)
+    assert (track.detections.first_number, len(track.points)) == (first, 10 - first)
+    held = [2, 2] if first == 0 else []
+    np.testing.assert_allclose(track.points, expected("coco17", [*held, *range(2, 10)]), atol=1e-3)
+    told = "the clip begins with frame " + (
+        "0, as AlphaPose counts; the file's first is 2" if held else "2, the file's"
+    )
+    assert told in "\n".join(track.describe())
+    assert "the clip begins" not in "\n".join(read_keypoint_track(path, first_frame=2).describe())
 
 
 def test_joints_that_openpose_did_not_find_are_interpolated(tmp_path):
@@ -452,7 +472,16 @@ def bad_file(folder, kind):
         case "another list":
             return write(path, [{"pose": 1}]), "begins with {'pose': 1}"
         case "another dict":
-            return write(path, {"poses": 5}), "expected a list of dicts"
+            return write(path, {"poses": 5}), r"has \['poses'\]; expected JSON of AlphaPose, OpenPose, MMPose or rtmlib"
+        case "another dict of lists":
+            return write(path, {"a": [1], "b": {"c": 2}}), r"has \['a', 'b'\]; expected JSON of AlphaPose"
+        case "a dict with one odd frame":
+            return write(path, {"0.jpg": people[:1], "1.jpg": 5}), "1.jpg is 5; expected a list of dicts"
+        case "COCO's annotations":
+            content = {"images": [{"id": 1}], "annotations": [{"image_id": 1, "keypoints": [1, 2, 2]}]}
+            return write(
+                path, content
+            ), "is COCO's annotations, not what a detector found .* expected its results: JSON"
         case "joint count":
             for item in people:
                 item["keypoints"] = item["keypoints"][:48]
@@ -463,9 +492,12 @@ def bad_file(folder, kind):
         case "half a joint":
             people[1]["keypoints"] = people[1]["keypoints"][:-1]
             return write(path, people), r"1\.jpg has keypoints of shape \(50,\)"
-        case "NaN":
-            people[1]["keypoints"][4] = float("nan")
+        case "an infinite joint":
+            people[1]["keypoints"][4] = float("inf")
             return write(path, people), r"1\.jpg has a number that is not finite"
+        case "a score of NaN":
+            people[1]["score"] = float("nan")
+            return write(path, people), r"1\.jpg: score has a number that is not finite"
         case "infinite":
             path.write_text(json.dumps(people).replace("2.9", "1e999"))
             return path, "not finite"
@@ -504,9 +536,9 @@ def bad_file(folder, kind):
         case "npz of something else":
             write_npz(folder / "bad.npz", poses=np.zeros(3))
             return folder / "bad.npz", "expected keypoints"
-        case "npz with one NaN":
+        case "npz with one infinity":
             keypoints = np.stack([walker("halpe26", frame) for frame in range(3)])
-            keypoints[1, 4, 0] = np.nan
+            keypoints[1, 4, 0] = np.inf
             write_npz(folder / "bad.npz", keypoints=keypoints)
             return folder / "bad.npz", "frame 1 has a number that is not finite"
         case "npz of another shape":
@@ -527,9 +559,10 @@ def bad_file(folder, kind):
     "kind",
     [
         "absent", "empty file", "empty list", "truncated", "no text", "endless lists", "a number", "another list",
-        "another dict", "joint count", "mixed joint counts", "half a joint", "NaN", "infinite", "text for numbers",
+        "another dict", "another dict of lists", "a dict with one odd frame", "COCO's annotations", "joint count",
+        "mixed joint counts", "half a joint", "an infinite joint", "a score of NaN", "infinite", "text for numbers",
         "no keypoints", "frame number", "two videos", "normalised", "one OpenPose frame", "nobody", "half a body",
-        "folder without JSON", "npz of something else", "npz with one NaN", "npz of another shape", "npz of text",
+        "folder without JSON", "npz of something else", "npz with one infinity", "npz of another shape", "npz of text",
         "Detectron without people", "Detectron of other lengths", "pickle with code",
     ],
 )  # fmt: skip
@@ -562,6 +595,44 @@ def test_npz_frames_of_nan_are_frames_without_a_detection(tmp_path):
     track = read_keypoint_track(own(tmp_path, keypoints=keypoints))
     assert track.empty_frames == 1
     np.testing.assert_allclose(track.points, expected("halpe26", range(5)), atol=1e-3)
+
+
+@pytest.mark.parametrize("make", [own, alphapose, openpose, mmpose_demo, mmpose_inferencer, rtmlib, poseflow])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("nothing", [np.nan, None])
+def test_a_joint_of_nan_or_null_was_not_found(tmp_path, make, axis, nothing):
+    """A wrist of frame 3: filled in, and counted; it moves evenly."""
+    path = make(tmp_path)
+    whole = read_keypoint_track(path)
+    if path.suffix == ".npz":
+        members = read_npz(path)
+        members["keypoints"][3, 9, axis] = np.nan
+        write_npz(path, **members)
+    else:
+        wrist = 4 if make is openpose else 9
+        file = sorted(path.iterdir())[3] if path.is_dir() else path
+        content = json.loads(file.read_text())
+        _spoil(content, make, wrist, axis, nothing)
+        write(file, content)
+    track = read_keypoint_track(path)
+    np.testing.assert_allclose(track.points, whole.points, atol=1e-3)
+    assert (track.confidences == 0).sum() == track.missing_joints == 1
+    assert track.confidences[3].min() == 0
+
+
+def _spoil(content, make, joint, axis, nothing):
+    """Put `nothing` for a coordinate of a joint of the fourth frame."""
+    if make is alphapose:
+        content[3]["keypoints"][3 * joint + axis] = nothing
+    elif make is poseflow:
+        content["000003.png"][0]["keypoints"][2 * joint + axis] = nothing
+    elif make is openpose:
+        content["people"][0]["pose_keypoints_2d"][3 * joint + axis] = nothing
+    elif make is rtmlib:
+        content[3]["keypoints"][0][joint][axis] = nothing
+    else:
+        frames = content["instance_info"] if make is mmpose_demo else content
+        frames[3]["instances"][0]["keypoints"][joint][axis] = nothing
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from common import rendering
 from common.camera import load_cameras
 from common.clips import Clip
 from common.errors import DataError, UsageError
-from common.rendering import Scene, check_output, render, write_animation, write_contact_sheet
+from common.rendering import Scene, _Animation, check_output, render, write_animation, write_contact_sheet
 from common.scenes import clip_scene
 from common.skeleton import H36M, HUMANEVA15, MPI_INF_3DHP, SKELETONS
 
@@ -343,6 +343,21 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(name, tmp_path, monkeypa
 def test_wrong_shapes_are_named(field, shape):
     with pytest.raises(ValueError, match=f"{field} has shape"):
         make_scene(**{field: np.zeros(shape)})
+
+
+def test_a_film_of_a_part_counts_up_to_the_last_frame_it_shows(monkeypatch, tmp_path):
+    """As a page does: never "frame 26 of 21"."""
+    scene = replace(make_scene(num_frames=6), frame_numbers=np.arange(20, 26))
+    shown = []
+    show = _Animation.show
+
+    def note(animation, frame, image):
+        show(animation, frame, image)
+        shown.append(animation.time.get_text())
+
+    monkeypatch.setattr(_Animation, "show", note)
+    write_animation(tmp_path / "a.gif", scene, size=1, skip=1, downsample=2, show_progress=False)
+    assert [text.split("    ")[0] for text in shown] == ["frame 22 of 26", "frame 24 of 26", "frame 26 of 26"]
 
 
 def test_errors_and_spread_of_joints():

@@ -339,7 +339,7 @@ def test_checkpoints_that_do_not_fit(run, tmp_path, capsys):
     torch.save([1], folder / "list.bin")
     fails(capsys, 1, "list.bin holds a list", evaluate("list.bin"))
     fails(capsys, 1, "was trained with -cs 16; -cs 32 was given", evaluate("last.bin", "-cs", "32"))
-    fails(capsys, 1, "was trained with -f 9; -f 27 was given: give -f 9 or fewer", evaluate("last.bin", "-f", "27"))
+    fails(capsys, 2, "was trained with -f 9; -f 27 was given: give -f 9 or fewer", evaluate("last.bin", "-f", "27"))
     fails(
         capsys,
         2,
