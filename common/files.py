@@ -120,6 +120,7 @@ def remove_parts(folder: Path) -> None:
 
 
 MOST_JSON_BYTES = 512 << 20
+"""Read, a file takes some ten times as much memory (keypoints of one person for an hour: 60 MB)."""
 
 
 def read_json(path: Path, remedy: str) -> object:
@@ -137,7 +138,7 @@ def read_json(path: Path, remedy: str) -> object:
     try:
         size = path.stat().st_size
         if size > MOST_JSON_BYTES:
-            raise DataError(f"{path} has {size >> 20} MB, expected at most {MOST_JSON_BYTES >> 20}; {remedy}")
+            raise DataError(f"{path} has {size >> 20} MB, expected at most {MOST_JSON_BYTES >> 20} MB; {remedy}")
         return json.loads(path.read_bytes())
     except RecursionError:
         raise DataError(f"{path} has lists inside lists without end; {remedy}") from None

@@ -18,7 +18,6 @@ NaN, and null in JSON, say of a joint that it was not found.
 Nothing in a file is run, and a file past a limit is refused before the memory is taken.
 """
 
-import json
 import os
 import re
 import reprlib
@@ -31,11 +30,10 @@ import numpy as np
 from tqdm import tqdm
 
 from common.errors import DataError, UsageError
+from common.files import read_json
 from common.joint_conversions import LAYOUTS, LAYOUTS_OF_COUNT
 from common.npz_files import read_npz
 
-MAX_JSON_BYTES = 512 << 20
-"""A larger JSON file is refused: read, it takes some ten times as much memory (an hour of one person: 60 MB)."""
 MAX_FRAMES = 1_000_000
 """Nine hours at 30 frames a second: a larger frame number is a mistake."""
 
@@ -281,24 +279,7 @@ def _each(items: object, where: str, keys: tuple[str, ...] = ()) -> list[dict]:
 
 
 def _read_json(path: Path) -> object:
-    if not path.is_file():  # a device or a pipe has no end, or none yet
-        raise DataError(f"{path} is no regular file; give the file that the detector wrote")
-    try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise DataError(
-                f"{path} has {size >> 20} MB; expected at most {MAX_JSON_BYTES >> 20} MB: cut the video into parts"
-            )
-        return json.loads(path.read_bytes())
-    except RecursionError:
-        raise DataError(f"{path} has lists inside lists without end; expected {_ACCEPTED}") from None
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        reason = str(error).replace("\n", " ")
-        raise DataError(
-            f"{path} is not whole JSON ({reason}); copy it again or let the detector write it anew"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); check its permissions") from None
+    return read_json(path, f"cut a long video into parts; expected {_ACCEPTED}")
 
 
 def _read_content(content: Any, path: Path) -> _Found:

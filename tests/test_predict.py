@@ -462,7 +462,7 @@ BAD = {
     "no video": (lambda folder: _text(folder, "a.mp4", "text"), 1, "is no video that ffmpeg can decode, and no keyp"),
     "unknown": (lambda folder: _text(folder, "a.csv", "1,2"), 1, "is no video that ffmpeg can decode, and no keyp"),
     "empty folder": (lambda folder: _folder(folder / "in"), 1, r"has no images \(.jpg, .*\) and no \*.json of a"),
-    "half JSON": (lambda folder: _text(folder, "a.json", '[{"image_id": '), 1, "is not whole JSON"),
+    "half JSON": (lambda folder: _text(folder, "a.json", '[{"image_id": '), 1, "is no whole JSON"),
     "other JSON": (lambda folder: _text(folder, "a.json", "[1, 2]"), 1, "begins with 1; expected JSON of AlphaPose"),
     "nobody": (lambda folder: openpose(folder, people=lambda _: []), 1, "has no detection of anybody in 12 frames"),
     "wrong count": (lambda folder: _npz(folder, keypoints=_tables()[:, :14]), 1, "has 14 joints a person; expected 17"),

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-import common.keypoint_formats as formats
+from common import files
 from common.camera import load_cameras
 from common.datasets import DATASETS, load_dataset
 from common.errors import DataError, UsageError
@@ -455,18 +455,18 @@ def bad_file(folder, kind):
             return path, "not found"
         case "empty file":
             path.write_text("")
-            return path, "not whole JSON"
+            return path, "no whole JSON"
         case "empty list":
             return write(path, []), "is empty"
         case "truncated":
             path.write_text(json.dumps(people)[:-100])
-            return path, "not whole JSON"
+            return path, "no whole JSON"
         case "no text":
             path.write_bytes(b"\xff\xfe\x00\x80" * 10)
-            return path, "not whole JSON"
+            return path, "no whole JSON"
         case "endless lists":
             path.write_text("[" * 200_000)
-            return path, "lists inside lists|not whole JSON"
+            return path, "lists inside lists|no whole JSON"
         case "a number":
             return write(path, 5), "begins with 5"
         case "another list":
@@ -578,14 +578,14 @@ def test_odd_input_is_one_line_and_writes_nothing(tmp_path, capsys, kind):
 
 def test_a_huge_file_is_refused_unread(tmp_path, monkeypatch):
     path = alphapose(tmp_path)
-    monkeypatch.setattr(formats, "MAX_JSON_BYTES", 1 << 10)
-    with pytest.raises(DataError, match="expected at most 0 MB: cut the video into parts"):
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 1 << 10)
+    with pytest.raises(DataError, match="expected at most 0 MB; cut a long video into parts"):
         read_keypoint_track(path)
     sparse = tmp_path / "sparse.json"
     with open(sparse, "wb") as file:
         file.truncate(10 << 30)
     monkeypatch.undo()
-    with pytest.raises(DataError, match="has 10240 MB; expected at most 512 MB"):
+    with pytest.raises(DataError, match="has 10240 MB, expected at most 512 MB"):
         read_keypoint_track(sparse)
 
 
