@@ -494,7 +494,7 @@ def test_bad_input_is_one_line(run, tmp_path, outcome, case):
         (["-sampling_timesteps", "2000"], "-sampling_timesteps 2000 is more than"),
         (["--subject", "S1"], "--subject, --action and --view choose a clip of a data_2d file"),
         (["--detector-mode", "lightweight"], "--detector-mode would do nothing here"),
-        (["--intrinsics", "none.json"], "--intrinsics none.json cannot be read"),
+        (["--intrinsics", "none.json"], "none.json cannot be read"),
         (["--evaluate", "none.bin"], "none.bin not found"),
         (["--layout", "coco17"], "has 26 joints, and coco17 has 17"),
     ],
