@@ -130,6 +130,6 @@ def test_the_eight_metrics(prefix, align):
     every = torch.ones(target.shape[:2], dtype=torch.bool)
     poses = setting_poses(samples, target, every, {"P_Agg": mean_hypothesis(samples)}, {"J_Agg": nearest}, align)
     found = mean_errors(poses, target, every)
-    assert list(found) == ["J_Best", "P_Best", "P_Agg", "J_Agg"]
+    assert list(found) == ["P_Agg", "J_Agg", "P_Best", "J_Best"]
     for name, errors in found.items():
         assert_close(errors.mean(dim=-1), golden[f"{prefix}_{name}"])
