@@ -114,7 +114,7 @@ def test_the_cpu_serves_where_no_gpu_is(trained, tmp_path, outcome):
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_is_the_same_number(run, capsys, monkeypatch):
+def test_compiled_is_the_same_number(run, capsys):
     evaluate = ["--evaluate", "best_epoch_1_1.bin", "-a", "Sitting", "--debug"]
     errors = []
     for more in ([], ["--compile"]):
@@ -122,8 +122,9 @@ def test_compiled_is_the_same_number(run, capsys, monkeypatch):
         errors.append(run.results("H1_K1_Sitting_debug")["average"]["protocol_1"]["P_Agg"])
     assert errors[0] == pytest.approx(errors[1], rel=1e-5)
     torch._dynamo.reset()
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
-    fails(capsys, 2, "--compile does not work here.*install a C.. compiler", lambda: run(*evaluate, "--compile"))
+    # pytest's own way would hide the setting when it puts it back, from every test after this one.
+    with torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}):
+        fails(capsys, 2, "--compile does not work here.*install a C.. compiler", lambda: run(*evaluate, "--compile"))
 
 
 def test_what_does_not_fit_into_memory_is_one_line(run, tmp_path, capsys):
