@@ -19,7 +19,8 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn,
 def _made_by_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this machine's processor says so: in /proc/cpuinfo on Linux, in its name elsewhere."""
     try:
-        return "AuthenticAMD" in cpuinfo.read_text(errors="replace")
+        with open(cpuinfo, errors="replace") as file:
+            return "AuthenticAMD" in file.read(1000)  # of the first core: of hundreds it takes the system long to tell
     except OSError:
         return "AuthenticAMD" in platform.processor()
 

@@ -46,16 +46,16 @@ def write_manifest(
     start = {
         "started": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "goes_on_after_epoch": epoch,
+        "options": options.as_data(),
         **made_with(options, device, tower, annotation),
     }
     write_json(path, [*starts, start])
 
 
 def made_with(options: Options, device: torch.device, tower: TextTower, annotation: str) -> dict[str, object]:
-    """What a training or an evaluation was made of; arguments as those of `write_manifest`."""
+    """What a training or an evaluation was made of, beside its options; arguments as those of `write_manifest`."""
     return {
         "command": sys.argv,
-        "options": options.as_data(),
         "seeds": {"weights, order, noise": options.seed},
         "deterministic": options.deterministic or device.type == "cpu",
         "device": device_facts(device),
