@@ -23,6 +23,8 @@ from common.errors import DataError, OneLineParser, exit_code
 from common.files import write_json
 
 YARDSTICK = 2048
+WARM_UPS = 4
+"""Of a training step."""
 
 
 def seconds(work: Work, device: torch.device) -> float:
@@ -36,12 +38,16 @@ def seconds(work: Work, device: torch.device) -> float:
 
 
 def measure(size: Size, names: list[str], repeats: int) -> dict[str, dict[str, float]]:
-    """Work -> median seconds and median yardsticks, after a warm-up of each."""
+    """Work -> median seconds and median yardsticks, after a warm-up of each.
+
+    A training step needs some: as long as its memory is new, the system has to fill it with zeros.
+    """
     n = 64 if size.small else YARDSTICK
     a, b = (torch.randn(n, n, device=size.device) for _ in range(2))
     works = {name: WORKS[name](size) for name in names}
-    for work in works.values():
-        work()
+    for name, work in works.items():
+        for _ in range(WARM_UPS if name.startswith("training") else 1):
+            work()
     times: dict[str, list[float]] = {name: [] for name in names}
     ratios: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):

@@ -1,8 +1,8 @@
-"""Linear layers whose float32 products are oneDNN's on an AMD processor.
+"""Linear layers whose float32 products are oneDNN's on an AMD processor with AVX-512.
 
-PyTorch gives these products to MKL, which is Intel's and the faster one on Intel's processors. On AMD's, oneDNN, which
-ships with the same PyTorch, is a quarter faster at the network's sizes (docs/PERFORMANCE.md); PyTorch's own compiler
-calls it by the operator that is used here.
+PyTorch gives these products to MKL, which is Intel's and the faster one on Intel's processors and on AMD's without
+AVX-512. On AMD's that have it, oneDNN, which ships with the same PyTorch, is a quarter faster at the network's sizes
+(docs/PERFORMANCE.md); PyTorch's own compiler calls it by the operator that is used here.
 """
 
 import platform
@@ -25,7 +25,7 @@ def _made_by_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return "AuthenticAMD" in platform.processor()
 
 
-_BY_ONEDNN = _HAS_ONEDNN and _made_by_amd()
+_BY_ONEDNN = _HAS_ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512" and _made_by_amd()
 
 
 class Linear(nn.Linear):

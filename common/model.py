@@ -67,6 +67,7 @@ class DSGDiffu(nn.Module):
         self.autocast_dtype = autocast_dtype
         self.solver = solver
         self.chunk = chunk
+        self.is_compiled = False
 
     @classmethod
     def build(
@@ -160,17 +161,24 @@ class DSGDiffu(nn.Module):
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
         """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
-        chunk = self.chunk or max(1, self.tokens_at_once() // math.prod(x_2d.shape[1:3]))
-        return sample_hypotheses(self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver)
+        workers = 1 if self.device.type != "cpu" or self.is_compiled else torch.get_num_threads()
+        if self.chunk:
+            workers = min(workers, self.chunk)
+            chunk = self.chunk // workers
+        else:
+            chunk = max(1, self.tokens_at_once(workers) // math.prod(x_2d.shape[1:3]))
+        return sample_hypotheses(
+            self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver, workers
+        )
 
-    def tokens_at_once(self) -> int:
-        """How many tokens (a joint in a frame) go through the denoiser at once, when none asks for less.
+    def tokens_at_once(self, workers: int) -> int:
+        """How many tokens (a joint in a frame) each worker takes through the denoiser at once, when none asks for less.
 
-        At the published width of 512: what a CPU's caches hold, or what keeps a GPU busy, if its free memory takes it.
+        At the published width of 512: what a CPU's caches take, or what keeps a GPU busy, if its free memory takes it.
         """
         width = self.denoiser.config.width
         if self.device.type == "cpu":
-            return CPU_CHUNK // width
+            return CPU_CHUNK * torch.get_num_threads() // workers // width
         tokens = 65536 * 512 // width
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
@@ -181,6 +189,7 @@ class DSGDiffu(nn.Module):
 
     def compile(self, **options) -> None:
         """torch.compile the denoiser, all but what a window's hypotheses share; options are torch.compile's."""
+        self.is_compiled = True
         self.denoiser.predict = torch.compile(self.denoiser.predict, **options)  # type: ignore[method-assign]
 
     def trained_state(self) -> dict[str, Tensor]:

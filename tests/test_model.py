@@ -1,6 +1,7 @@
 """The network, its prompts and the diffusion together: one training step of the corrected method."""
 
 import shutil
+import threading
 
 import pytest
 import torch
@@ -162,3 +163,27 @@ def test_compiling_changes_nothing_but_the_speed(model, batch):
     model.compile(backend="eager")
     torch.testing.assert_close(model.sample(x_2d, model.encode(verbs), noise), plain, atol=1e-5, rtol=1e-5)
     assert set(model.trained_state()) == names
+
+
+@pytest.mark.parametrize(("chunk", "most"), [(1, 1), (3, 3), (16, 16), (0, 16)])
+def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, most, monkeypatch):
+    """No more sequences at once than asked for, in one thread's hands or in several's; the same answers."""
+    x_2d, _, verbs = batch
+    prompts, noise = model.eval().encode(verbs), torch.randn(2, B, 2, F, J, 3)
+    plain, predict, sizes, workers = model.sample(x_2d, prompts, noise), model.denoiser.predict, [], set()
+
+    def watched(condition, x_t, *rest):
+        sizes.append(x_t.shape[0] * x_t.shape[1])
+        workers.add(threading.get_ident())
+        return predict(condition, x_t, *rest)
+
+    monkeypatch.setattr(model.denoiser, "predict", watched)
+    threads, model.chunk = torch.get_num_threads(), chunk
+    torch.set_num_threads(4)
+    try:
+        torch.testing.assert_close(model.sample(x_2d, prompts, noise), plain, atol=1e-5, rtol=1e-5)
+    finally:
+        torch.set_num_threads(threads)
+    assert sum(sizes) == 2 * 2 * B * 2
+    assert max(sizes) * min(4, chunk or 4) <= most
+    assert (workers == {threading.get_ident()}) == (chunk == 1)
