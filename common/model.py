@@ -11,10 +11,11 @@ from common.clip_text import TextTower
 from common.denoiser import Denoiser, DenoiserConfig
 from common.devices import upload
 from common.diffusion import Denoise, GaussianDiffusion
-from common.sampler import CPU_CHUNK, sample_hypotheses
+from common.sampler import CPU_CHUNK, THREADS_CHUNK, sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+from common.threads import MOST_WORKERS
 
 
 class Draws(NamedTuple):
@@ -57,8 +58,8 @@ class DSGDiffu(nn.Module):
             diffusion: the schedule and the scale.
             autocast_dtype: the precision of the networks' products; None is the weights' own.
             solver: how it is sampled.
-            chunk: so many sequences (hypotheses of windows and of their mirror images) at once in sampling; 0: as
-                many as the device takes well.
+            chunk: at most so many sequences (hypotheses of windows and of their mirror images) at once in sampling; 0:
+                as many as the device takes well.
         """
         super().__init__()
         self.denoiser = denoiser
@@ -161,24 +162,33 @@ class DSGDiffu(nn.Module):
     @torch.no_grad()
     def sample(self, x_2d: Tensor, prompts: Prompts, noise: Tensor) -> Tensor:
         """Hypotheses at every step: (B, K, H, F, J, 3), camera space, root-relative, metres; see the sampler."""
-        workers = 1 if self.device.type != "cpu" or self.is_compiled else torch.get_num_threads()
+        threads = self.threads_apart()
         if self.chunk:
-            workers = min(workers, self.chunk)
-            chunk = self.chunk // workers
+            threads = min(threads, self.chunk)
+            chunk = self.chunk // threads
         else:
-            chunk = max(1, self.tokens_at_once(workers) // math.prod(x_2d.shape[1:3]))
+            chunk = max(1, self.tokens_at_once() // math.prod(x_2d.shape[1:3]))
         return sample_hypotheses(
-            self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver, workers
+            self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver, threads
         )
 
-    def tokens_at_once(self, workers: int) -> int:
-        """How many tokens (a joint in a frame) each worker takes through the denoiser at once, when none asks for less.
+    def threads_apart(self) -> int:
+        """How many threads may each sample something else.
 
-        At the published width of 512: what a CPU's caches take, or what keeps a GPU busy, if its free memory takes it.
+        One on a GPU. One as well if the network is compiled, or its weights are cast in every call: the larger the
+        calls, the fewer casts.
+        """
+        is_plain = self.device.type == "cpu" and not self.is_compiled and self.autocast_dtype is None
+        return min(torch.get_num_threads(), MOST_WORKERS) if is_plain else 1
+
+    def tokens_at_once(self) -> int:
+        """How many tokens (a joint in a frame) go through the denoiser at once, when none asks for less.
+
+        At the published width of 512: what a CPU's caches hold, or what keeps a GPU busy, if its free memory takes it.
         """
         width = self.denoiser.config.width
         if self.device.type == "cpu":
-            return CPU_CHUNK * torch.get_num_threads() // workers // width
+            return (THREADS_CHUNK if self.threads_apart() > 1 else CPU_CHUNK) // width
         tokens = 65536 * 512 // width
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)

@@ -55,8 +55,7 @@ class OnnxLifter:
         """See `common.lifting.Lifter`."""
         B = len(x_2d)
         in_the_graph = Prompts(torch.empty(B, 0), torch.empty(B, 0, 0))
-        tokens = CPU_CHUNK * torch.get_num_threads() // self.description.width
-        chunk = max(1, tokens // math.prod(x_2d.shape[1:3]))
+        chunk = max(1, CPU_CHUNK // self.description.width // math.prod(x_2d.shape[1:3]))
         return sample_hypotheses(
             self.given, self.diffusion, x_2d, in_the_graph, noise, self.skeleton, chunk, self.solver
         )

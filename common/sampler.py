@@ -1,7 +1,7 @@
 """Sampling: from noise to hypotheses at every step, with the mirrored copy averaged in."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
@@ -13,10 +13,12 @@ from common.seeds import seeded_generator
 from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
-from common.threads import side_by_side
+from common.threads import GoOn, Piece, num_workers, side_by_side
 
-CPU_CHUNK = 1024 * 512
-"""Tokens (a joint in a frame) times the network's width that go through at once on each of a CPU's threads."""
+CPU_CHUNK = 4096 * 512
+"""Tokens (a joint in a frame) times the network's width that go through at once: what a CPU's caches hold."""
+THREADS_CHUNK = 1024 * 512
+"""The same, where each of a CPU's threads has a chunk of its own."""
 
 Given = Callable[[Tensor, Prompts], Denoise]
 """(x_2d (B, F, J, 2), prompts) -> how those B windows are denoised; once for all hypotheses and steps."""
@@ -54,44 +56,24 @@ def sample_steps(denoise: Denoise, diffusion: GaussianDiffusion, noise: Tensor, 
     return torch.stack(predictions, dim=1)
 
 
-def average_with_mirror(
-    given: Given,
-    x_2d: Tensor,
-    prompts: Prompts,
-    skeleton: Skeleton,
-    num_hypotheses: int,
-    chunk: int,
-    workers: int = 1,
-) -> Denoise:
+def average_with_mirror(given: Given, x_2d: Tensor, prompts: Prompts, skeleton: Skeleton, rows: int) -> Denoise:
     """Denoise windows as the mean of the prediction and of the mirrored prediction of the mirrored input.
 
     Args:
         given: the network.
         x_2d, prompts: B windows and their texts.
         skeleton: how poses are mirrored.
-        num_hypotheses: H.
-        chunk: so many sequences go through the network at once; a sequence is a window's or its mirror image's
-            hypothesis.
-        workers: so many chunks side by side.
+        rows: so many windows and mirror images go through the network at once.
     """
     both_2d = torch.cat([x_2d, mirror(x_2d, skeleton)])
     both_prompts = Prompts(*(torch.cat([part, part]) for part in prompts))
-    # As few calls as can be but one for every worker, and all of a size.
-    num_parts = max(math.ceil(len(both_2d) / max(1, chunk // num_hypotheses)), min(workers, len(both_2d)))
-    calls = min(num_hypotheses, max(math.ceil(num_hypotheses / chunk), math.ceil(workers / num_parts)))
-    windows = torch.arange(len(both_2d), device=x_2d.device).tensor_split(num_parts)
+    windows = torch.arange(len(both_2d), device=x_2d.device).split(rows)
     parts = [given(both_2d[part], both_prompts.select(part)) for part in windows]
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         with_image, t = torch.cat([x_t, mirror(x_t, skeleton)]), torch.cat([t, t])
-        pieces = [
-            partial(of_part, x, t[part])
-            for part, of_part in zip(windows, parts, strict=True)
-            for x in with_image[part].tensor_split(calls, dim=1)
-        ]
-        answers = side_by_side(pieces, workers)
-        rows = [torch.cat(answers[first : first + calls], dim=1) for first in range(0, len(answers), calls)]
-        plain, mirrored = torch.cat(rows).chunk(2)
+        answers = [of_part(with_image[part], t[part]) for part, of_part in zip(windows, parts, strict=True)]
+        plain, mirrored = torch.cat(answers).chunk(2)
         return (plain + mirror(mirrored, skeleton)) / 2
 
     return denoise
@@ -106,7 +88,7 @@ def sample_hypotheses(
     skeleton: Skeleton,
     chunk: int,
     solver: Solver = PUBLISHED,
-    workers: int = 1,
+    threads: int = 1,
 ) -> Tensor:
     """All hypotheses of a batch of windows, a few windows at a time, and a few hypotheses of those.
 
@@ -119,20 +101,36 @@ def sample_hypotheses(
         prompts: one text a window.
         noise: (K, B, H, F, J, 3), see `sample_steps`.
         skeleton: how poses are mirrored.
-        chunk: sequences through the network at once, see `average_with_mirror`.
+        chunk: so many sequences go through the network at once; a sequence is a window's or its mirror image's
+            hypothesis.
         solver: from step to step.
-        workers: so many chunks side by side.
+        threads: of the CPU, which may each have a chunk of their own.
 
     Returns:
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
     _, B, H, *_ = noise.shape
-    both_at_once = max(1, chunk // H) * workers  # windows and mirror images
-    chunks = []
-    for window in torch.arange(B, device=x_2d.device).split(max(1, both_at_once // 2)):
-        denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, H, chunk, workers)
-        chunks.append(sample_steps(denoise, diffusion, noise[:, window], solver))
-    samples = torch.cat(chunks)
+    windows = torch.arange(B, device=x_2d.device).split(max(1, chunk // (2 * H)))
+    # As few as can be, and all of a size. A window and its image are taken apart only where the chunk is one of them.
+    hypotheses = torch.arange(H, device=x_2d.device).tensor_split(math.ceil(H / max(1, chunk // 2)))
+
+    def pieces() -> Iterator[Piece[Tensor]]:
+        for window in windows:
+            rows = max(1, min(2 * len(window), chunk))
+            denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, rows)
+            for chosen in hypotheses:
+                yield partial(steps, denoise, noise[:, window][:, :, chosen])
+
+    def steps(denoise: Denoise, noise: Tensor, go_on: GoOn) -> Tensor:
+        def step(x_t: Tensor, t: Tensor) -> Tensor:
+            go_on()
+            return denoise(x_t, t)
+
+        return sample_steps(step, diffusion, noise, solver)
+
+    found = side_by_side(pieces(), num_workers(len(windows) * len(hypotheses), threads))
+    of_windows = [torch.cat(found[n : n + len(hypotheses)], dim=2) for n in range(0, len(found), len(hypotheses))]
+    samples = torch.cat(of_windows)
     samples[..., skeleton.root, :] = 0
     return samples
 

@@ -1,37 +1,84 @@
 """Pieces of work side by side on a CPU: each on a thread of its own, with its share of the processor.
 
-Two products at once on one core each take less time than one after the other on two: no thread waits for another within
-a product, and what a piece works on stays in one core's cache (docs/PERFORMANCE.md).
+Two networks at once on one core each take less time than one after the other on two: no thread waits for another within
+a product (docs/PERFORMANCE.md).
 """
 
-from collections.abc import Callable, Sequence
+import math
+import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
 
 Result = TypeVar("Result")
+GoOn = Callable[[], None]
+Piece = Callable[[GoOn], Result]
+"""Work that calls what it is given now and then, which ends it where nobody waits for it any more."""
+
+MOST_WORKERS = 16
+"""What each of them works on takes memory, and all of them wait for Python's one interpreter."""
+GAIN = 0.75
+"""t threads within each product are t**GAIN times as fast as one: measured with two, docs/PERFORMANCE.md."""
+_PYTORCHS_THREADS = threading.Lock()
+"""How many threads a product takes is a setting of the whole process."""
 
 
-def side_by_side(pieces: Sequence[Callable[[], Result]], workers: int) -> list[Result]:
+class NobodyWaitsError(Exception):
+    """Another piece failed, or the caller was interrupted."""
+
+
+def num_workers(num_pieces: int, threads: int) -> int:
+    """How many pieces of a size to have in work at once, so that all are done the soonest."""
+
+    def time(workers: int) -> float:
+        return math.ceil(num_pieces / workers) / (threads // workers) ** GAIN
+
+    return min(range(max(1, min(num_pieces, threads, MOST_WORKERS)), 0, -1), key=time)
+
+
+def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:
     """What each piece gives, in order, without gradients.
 
     Args:
         pieces: of work, none of which waits for another.
-        workers: so many at once; they share PyTorch's threads.
+        workers: so many at once; they share PyTorch's threads. With one, pieces are taken from `pieces` one by one.
     """
-    workers = min(workers, len(pieces))
     if workers < 2:
-        return [_without_gradients(piece) for piece in pieces]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // workers))  # of each thread that begins after it
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(_without_gradients, pieces))
-    finally:
-        torch.set_num_threads(threads)
+        return [_without_gradients(piece, lambda: None) for piece in pieces]
+    is_over, failures = threading.Event(), list[BaseException]()
+
+    def go_on() -> None:
+        if is_over.is_set():
+            raise NobodyWaitsError
+
+    def work(piece: Piece[Result]) -> Result:
+        go_on()
+        try:
+            return _without_gradients(piece, go_on)
+        except NobodyWaitsError:
+            raise
+        except BaseException as error:
+            failures.append(error)
+            is_over.set()
+            raise
+
+    with _PYTORCHS_THREADS:
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(max(1, threads // workers))  # of each thread that begins after it
+            with ThreadPoolExecutor(workers) as pool:
+                try:
+                    return list(pool.map(work, pieces))
+                except NobodyWaitsError:
+                    raise failures[0] from None
+                finally:
+                    is_over.set()  # for what is in work, if this was interrupted
+        finally:
+            torch.set_num_threads(threads)
 
 
-def _without_gradients(piece: Callable[[], Result]) -> Result:
+def _without_gradients(piece: Piece[Result], go_on: GoOn) -> Result:
     with torch.no_grad():  # which PyTorch knows for each thread
-        return piece()
+        return piece(go_on)

