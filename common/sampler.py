@@ -110,16 +110,17 @@ def sample_hypotheses(
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
     _, B, H, *_ = noise.shape
-    windows = torch.arange(B, device=x_2d.device).split(max(1, chunk // (2 * H)))
+    together = max(1, chunk // (2 * H))  # windows
+    windows = torch.arange(B, device=x_2d.device).split(together)
     # As few as can be, and all of a size. A window and its image are taken apart only where the chunk is one of them.
-    hypotheses = torch.arange(H, device=x_2d.device).tensor_split(math.ceil(H / max(1, chunk // 2)))
+    parts = math.ceil(H / max(1, chunk // 2))  # of the hypotheses
 
     def pieces() -> Iterator[Piece[Tensor]]:
-        for window in windows:
+        for window, drawn in zip(windows, noise.split(together, dim=1), strict=True):
             rows = max(1, min(2 * len(window), chunk))
             denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, rows)
-            for chosen in hypotheses:
-                yield partial(steps, denoise, noise[:, window][:, :, chosen])
+            for part in drawn.tensor_split(parts, dim=2):
+                yield partial(steps, denoise, part)
 
     def steps(denoise: Denoise, noise: Tensor, go_on: GoOn) -> Tensor:
         def step(x_t: Tensor, t: Tensor) -> Tensor:
@@ -128,9 +129,8 @@ def sample_hypotheses(
 
         return sample_steps(step, diffusion, noise, solver)
 
-    found = side_by_side(pieces(), num_workers(len(windows) * len(hypotheses), threads))
-    of_windows = [torch.cat(found[n : n + len(hypotheses)], dim=2) for n in range(0, len(found), len(hypotheses))]
-    samples = torch.cat(of_windows)
+    found = side_by_side(pieces(), num_workers(len(windows) * parts, threads))
+    samples = torch.cat([torch.cat(found[first : first + parts], dim=2) for first in range(0, len(found), parts)])
     samples[..., skeleton.root, :] = 0
     return samples
 
