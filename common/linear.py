@@ -25,7 +25,12 @@ def _made_by_amd(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return "AuthenticAMD" in platform.processor()
 
 
-_BY_ONEDNN = _HAS_ONEDNN and torch.backends.cpu.get_cpu_capability() == "AVX512" and _made_by_amd()
+def _is_onednn_faster(capability: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """By what PyTorch says of this processor (`torch.backends.cpu.get_cpu_capability`) and who made it."""
+    return capability == "AVX512" and _made_by_amd(cpuinfo)
+
+
+_BY_ONEDNN = _HAS_ONEDNN and _is_onednn_faster(torch.backends.cpu.get_cpu_capability())
 
 
 class Linear(nn.Linear):

@@ -93,3 +93,17 @@ def test_who_made_the_processor(monkeypatch, tmp_path, cpuinfo, name, expected):
     if cpuinfo:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
     assert of_project._made_by_amd(tmp_path / "cpuinfo") is expected
+
+
+@pytest.mark.parametrize(
+    ("capability", "maker", "expected"),
+    [
+        ("AVX512", "AuthenticAMD", True),
+        ("AVX2", "AuthenticAMD", False),
+        ("DEFAULT", "AuthenticAMD", False),
+        ("AVX512", "GenuineIntel", False),
+    ],
+)
+def test_onednn_where_it_is_the_faster_one(tmp_path, capability, maker, expected):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {maker}\n")
+    assert of_project._is_onednn_faster(capability, tmp_path / "cpuinfo") is expected
