@@ -117,7 +117,7 @@ def sample_hypotheses(
 
     def pieces() -> Iterator[Piece[Tensor]]:
         for window, drawn in zip(windows, noise.split(together, dim=1), strict=True):
-            rows = max(1, min(2 * len(window), chunk))
+            rows = min(2 * len(window), chunk)
             denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, rows)
             for part in drawn.tensor_split(parts, dim=2):
                 yield partial(steps, denoise, part)

@@ -1,7 +1,9 @@
 """What tests share: small data sets in the field's files, and a network that is small enough to train in seconds."""
 
+import contextlib
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,20 @@ from common.pose_files import layout_metadata
 from common.skeleton import H36M, HUMANEVA15
 
 ROOT = Path(__file__).parents[1]
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """PyTorch has so many threads within this; it has them still at the end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
 SMALL = [
     "--text-encoder",
     "random",

@@ -18,7 +18,7 @@ from common.model import DSGDiffu
 from common.sampler import sample_steps
 from common.skeleton import H36M, MPI_INF_3DHP, mirror
 from common.text_prompts import ACTION_PROMPT, NEUTRAL_VERB, NO_ACTION_PROMPT
-from tests.conftest import awaken
+from tests.conftest import awaken, torch_threads
 
 B, H, K, F, D = 3, 3, 3, 5, 16
 VERBS = ["Walking", NEUTRAL_VERB, "Walking"]
@@ -190,12 +190,9 @@ def test_the_towers_start_is_computed_once_for_each_verb_and_forgotten_with_its_
 
 def test_the_towers_start_has_the_same_bits_whatever_shares_the_batch():
     """A run that is gone on with meets the verbs in other batches than the run that was stopped."""
-    encoder, threads = network(H36M, ACTION_PROMPT, torch.float32).prompt_encoder, torch.get_num_threads()
-    torch.set_num_threads(max(2, threads))  # with several, sums depend on the batch
-    try:
+    encoder = network(H36M, ACTION_PROMPT, torch.float32).prompt_encoder
+    with torch_threads(max(2, torch.get_num_threads())):  # with several, sums depend on the batch
         together = encoder.start(["Walking", "Sitting", "Eating", "Phoning", ""])
         encoder.starts.clear()
         alone = encoder.start(["Walking"])
         assert all(torch.equal(one[0], of_all[0]) for one, of_all in zip(alone, together, strict=True))
-    finally:
-        torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from common.errors import UsageError
 from common.model import DSGDiffu
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
-from tests.conftest import awaken
+from tests.conftest import awaken, torch_threads
 
 B, F, J = 4, 5, 17
 
@@ -188,26 +188,19 @@ def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, expec
 
     monkeypatch.setattr(model.denoiser, "predict", watched)
     monkeypatch.setattr("common.model.THREADS_CHUNK", 2 * F * J * 16)
-    threads, model.chunk = torch.get_num_threads(), chunk
-    torch.set_num_threads(3)
-    try:
+    model.chunk = chunk
+    with torch_threads(3):
         torch.testing.assert_close(model.sample(x_2d, prompts, noise), plain, atol=1e-5, rtol=1e-5)
-    finally:
-        torch.set_num_threads(threads)
     assert most <= expected
     assert len(workers) == min(3, expected)
 
 
 @pytest.mark.parametrize("change", ["compiled", "bf16"])
 def test_a_network_that_is_compiled_or_casts_its_weights_is_sampled_in_one_thread(model, change):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
+    with torch_threads(3):
         assert model.threads_apart() == 3
         if change == "compiled":
             model.compile(backend="eager")
         else:
             model.autocast_dtype = torch.bfloat16
         assert model.threads_apart() == 1
-    finally:
-        torch.set_num_threads(threads)

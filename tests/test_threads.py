@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from common.threads import MOST_WORKERS, NobodyWaitsError, num_workers, side_by_side
+from tests.conftest import torch_threads
 
 
 @pytest.fixture(autouse=True)
 def four_threads():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    assert torch.get_num_threads() == 4  # given back, whatever happened
-    torch.set_num_threads(threads)
+    with torch_threads(4):  # which are given back, whatever happens
+        yield
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])

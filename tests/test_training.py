@@ -18,7 +18,7 @@ from common.text_prompts import ACTION_PROMPT, Prompts
 from common.training import CHECK_EVERY, MOST_SKIPPED, check_steps, train_epoch, training_step
 from common.training_state import TrainingState
 from common.windows import Batch
-from tests.conftest import awaken
+from tests.conftest import awaken, torch_threads
 
 F, B = 3, 4
 
@@ -158,9 +158,7 @@ def test_the_moving_average_is_that_of_the_weights(options):
 
 def test_gradients_of_shared_texts_are_summed_in_one_order():
     """With several threads the gradient of `x[index]` is another each time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(2, threads))
-    try:
+    with torch_threads(max(2, torch.get_num_threads())):
         index, weight = torch.arange(32) % 3, torch.randn(32, 77, 512)
 
         def gradient():
@@ -170,5 +168,3 @@ def test_gradients_of_shared_texts_are_summed_in_one_order():
 
         first = gradient()
         assert all(torch.equal(gradient(), first) for _ in range(20))
-    finally:
-        torch.set_num_threads(threads)
