@@ -19,6 +19,8 @@ CPU_CHUNK = 4096 * 512
 """Tokens (a joint in a frame) times the network's width that go through at once: what a CPU's caches hold."""
 THREADS_CHUNK = 1024 * 512
 """The same, where each of a CPU's threads has a chunk of its own."""
+LEAST_SHARE = 0.25
+"""Of a chunk: a thread with less to do gains nothing over all threads within each product (docs/PERFORMANCE.md)."""
 
 Given = Callable[[Tensor, Prompts], Denoise]
 """(x_2d (B, F, J, 2), prompts) -> how those B windows are denoised; once for all hypotheses and steps."""
@@ -79,6 +81,32 @@ def average_with_mirror(given: Given, x_2d: Tensor, prompts: Prompts, skeleton: 
     return denoise
 
 
+def num_pieces(num_windows: int, num_hypotheses: int, chunk: int, threads: int = 1) -> tuple[int, int]:
+    """Into how many groups of windows, and parts of their hypotheses, to take a batch apart, about of a size.
+
+    As few as the chunk allows, rounded up so that as many threads as there is enough for have the same to do.
+
+    Args:
+        num_windows, num_hypotheses: of the batch.
+        chunk: at most so many sequences in a piece; a window and its image are taken apart only where it is 1.
+        threads: that may each have a piece.
+    """
+    groups = math.ceil(num_windows / max(1, chunk // (2 * num_hypotheses)))
+    parts = math.ceil(num_hypotheses / max(1, chunk // 2))
+    busy = min(threads, max(1, int(2 * num_windows * num_hypotheses / (LEAST_SHARE * chunk))))
+    more_groups = _next_multiple(groups, busy // math.gcd(busy, parts))
+    more_parts = _next_multiple(parts, busy // math.gcd(busy, groups))
+    if more_groups <= num_windows:
+        return more_groups, parts
+    if more_parts <= num_hypotheses:
+        return groups, more_parts
+    return groups, parts
+
+
+def _next_multiple(number: int, of: int) -> int:
+    return math.ceil(number / of) * of
+
+
 def sample_hypotheses(
     given: Given,
     diffusion: GaussianDiffusion,
@@ -110,13 +138,11 @@ def sample_hypotheses(
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
     _, B, H, *_ = noise.shape
-    together = max(1, chunk // (2 * H))  # windows
-    windows = torch.arange(B, device=x_2d.device).split(together)
-    # As few as can be, and all of a size. A window and its image are taken apart only where the chunk is one of them.
-    parts = math.ceil(H / max(1, chunk // 2))  # of the hypotheses
+    groups, parts = num_pieces(B, H, chunk, threads)
+    windows = torch.arange(B, device=x_2d.device).tensor_split(groups)
 
     def pieces() -> Iterator[Piece[Tensor]]:
-        for window, drawn in zip(windows, noise.split(together, dim=1), strict=True):
+        for window, drawn in zip(windows, noise.tensor_split(groups, dim=1), strict=True):
             rows = min(2 * len(window), chunk)
             denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, rows)
             for part in drawn.tensor_split(parts, dim=2):
@@ -129,7 +155,7 @@ def sample_hypotheses(
 
         return sample_steps(step, diffusion, noise, solver)
 
-    found = side_by_side(pieces(), num_workers(len(windows) * parts, threads))
+    found = side_by_side(pieces(), num_workers(groups * parts, threads))
     samples = torch.cat([torch.cat(found[first : first + parts], dim=2) for first in range(0, len(found), parts)])
     samples[..., skeleton.root, :] = 0
     return samples

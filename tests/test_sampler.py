@@ -8,7 +8,14 @@ from diffusers import DPMSolverMultistepScheduler
 
 from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
-from common.sampler import average_with_mirror, sample_hypotheses, sample_steps, sampling_times, window_noise
+from common.sampler import (
+    average_with_mirror,
+    num_pieces,
+    sample_hypotheses,
+    sample_steps,
+    sampling_times,
+    window_noise,
+)
 from common.skeleton import H36M, mirror
 from common.solvers import Solver
 from common.text_prompts import Prompts
@@ -129,6 +136,25 @@ def test_threads_do_not_show(network, chunk, threads):
     whole, found = sample(network, 10**9), sample(network, chunk, threads=threads)
     torch.testing.assert_close(found, whole, atol=1e-5, rtol=1e-5)
     assert torch.equal(sample(network, chunk, threads=threads), found)  # whichever thread is the faster one
+
+
+@pytest.mark.parametrize(
+    ("batch", "chunk", "threads", "expected"),
+    [
+        ((30, 5), 240, 1, (2, 1)),
+        ((30, 5), 240, 2, (2, 1)),  # and 15 windows each, not 24 and 6
+        ((50, 5), 240, 2, (4, 1)),  # three would leave a thread idle at the end
+        ((20, 5), 240, 2, (2, 1)),  # one would do without threads
+        ((5, 5), 240, 2, (1, 1)),  # too little for two
+        ((1, 100), 240, 2, (1, 2)),
+        ((40, 5), 240, 16, (6, 1)),  # not more than are worth it
+        ((4, 5), 2, 2, (4, 5)),  # the published network: one hypothesis with its image at a time
+        ((1, 3), 2, 2, (1, 3)),  # which cannot be taken apart
+        ((1, 2), 1, 2, (1, 2)),
+    ],
+)
+def test_as_many_pieces_as_keep_the_threads_busy(batch, chunk, threads, expected):
+    assert num_pieces(*batch, chunk, threads) == expected
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6, 20])
