@@ -15,7 +15,9 @@ from common.sampler import CPU_CHUNK, THREADS_CHUNK, sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
-from common.threads import MOST_WORKERS
+
+MOST_APART = 16
+"""Threads that sample something else each: it takes memory, and all of them wait for Python's one interpreter."""
 
 
 class Draws(NamedTuple):
@@ -179,7 +181,7 @@ class DSGDiffu(nn.Module):
         calls, the fewer casts.
         """
         is_plain = self.device.type == "cpu" and not self.is_compiled and self.autocast_dtype is None
-        return min(torch.get_num_threads(), MOST_WORKERS) if is_plain else 1
+        return min(torch.get_num_threads(), MOST_APART) if is_plain else 1
 
     def tokens_at_once(self) -> int:
         """How many tokens (a joint in a frame) go through the denoiser at once, when none asks for less.

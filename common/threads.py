@@ -17,8 +17,6 @@ GoOn = Callable[[], None]
 Piece = Callable[[GoOn], Result]
 """Work that calls what it is given now and then, which ends it where nobody waits for it any more."""
 
-MOST_WORKERS = 16
-"""What each of them works on takes memory, and all of them wait for Python's one interpreter."""
 GAIN = 0.75
 """t threads within each product are t**GAIN times as fast as one: measured with two, docs/PERFORMANCE.md."""
 _PYTORCHS_THREADS = threading.Lock()
@@ -35,7 +33,7 @@ def num_workers(num_pieces: int, threads: int) -> int:
     def time(workers: int) -> float:
         return math.ceil(num_pieces / workers) / (threads // workers) ** GAIN
 
-    return min(range(max(1, min(num_pieces, threads, MOST_WORKERS)), 0, -1), key=time)
+    return min(range(max(1, min(num_pieces, threads)), 0, -1), key=time)
 
 
 def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:

@@ -2,12 +2,13 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
 import benchmarks.__main__ as speed
-from benchmarks import gpu, preparation, streaming
-from benchmarks.works import WORKS
+from benchmarks import by_turns, gpu, preparation, streaming
+from benchmarks.works import ROOT, WORKS
 from common.clip_text import random_text_tower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
@@ -52,6 +53,26 @@ def test_every_work_runs_and_is_compared(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line[:7] for line in lines[1:]] == ["P-MPJPE", "MPJPE o"]
     assert all(re.search(r" \d+\.\d\d$", line) for line in lines[1:])
+
+
+def test_two_checkouts_by_turns(tmp_path, capfd):
+    other = tmp_path / "other"
+    for part in ("benchmarks", "common"):
+        shutil.copytree(ROOT / part, other / part)
+    for command in ("--only", "MPJPE of", "--turns", "3", "--small"), ("--only", "start-up", "--turns", "1", "--small"):
+        expected = 1 if "start-up" in command else 0  # the other has no main.py
+        assert by_turns.main([str(other), *command]) == expected
+        printed, said = capfd.readouterr()
+        lines = printed.splitlines()
+        assert lines[0].split() == ["yardsticks", "there", "here", "ratio"]
+        if expected:
+            assert said.endswith("'start-up' did not run there; what it said is above\n")
+            assert "main.py" in said
+        else:
+            assert [line[:7] for line in lines[1:]] == ["P-MPJPE", "MPJPE o"]
+            assert all(re.search(r"( +\d+\.\d\d){3}$", line) for line in lines[1:])
+    assert by_turns.main([str(tmp_path)]) == 1
+    assert capfd.readouterr().err.startswith(f"error: {tmp_path} is no checkout of this project")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"works": {"a": 1}}'])

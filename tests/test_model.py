@@ -195,6 +195,11 @@ def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, expec
     assert len(workers) == min(3, expected)
 
 
+def test_no_more_threads_apart_than_the_interpreter_serves(model):
+    with torch_threads(40):
+        assert model.threads_apart() == 16
+
+
 @pytest.mark.parametrize("change", ["compiled", "bf16"])
 def test_a_network_that_is_compiled_or_casts_its_weights_is_sampled_in_one_thread(model, change):
     with torch_threads(3):
