@@ -169,7 +169,7 @@ class DSGDiffu(nn.Module):
             threads = min(threads, self.chunk)
             chunk = self.chunk // threads
         else:
-            chunk = max(1, self.tokens_at_once() // math.prod(x_2d.shape[1:3]))
+            chunk = max(1, self.tokens_at_once(threads) // math.prod(x_2d.shape[1:3]))
         return sample_hypotheses(
             self.given, self.diffusion, x_2d, prompts, noise, self.skeleton, chunk, self.solver, threads
         )
@@ -183,14 +183,14 @@ class DSGDiffu(nn.Module):
         is_plain = self.device.type == "cpu" and not self.is_compiled and self.autocast_dtype is None
         return min(torch.get_num_threads(), MOST_APART) if is_plain else 1
 
-    def tokens_at_once(self) -> int:
-        """How many tokens (a joint in a frame) go through the denoiser at once, when none asks for less.
+    def tokens_at_once(self, threads: int) -> int:
+        """How many tokens (a joint in a frame) the denoiser takes at once for each thread, when none asks for less.
 
         At the published width of 512: what a CPU's caches hold, or what keeps a GPU busy, if its free memory takes it.
         """
         width = self.denoiser.config.width
         if self.device.type == "cpu":
-            return (THREADS_CHUNK if self.threads_apart() > 1 else CPU_CHUNK) // width
+            return (THREADS_CHUNK if threads > 1 else CPU_CHUNK) // width
         tokens = 65536 * 512 // width
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)

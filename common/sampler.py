@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from common.seeds import seeded_generator
 from common.skeleton import Skeleton, mirror
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import Prompts
-from common.threads import GoOn, Piece, num_workers, side_by_side
+from common.threads import GAIN, GoOn, Piece, num_workers, side_by_side
 
 CPU_CHUNK = 4096 * 512
 """Tokens (a joint in a frame) times the network's width that go through at once: what a CPU's caches hold."""
@@ -81,30 +82,45 @@ def average_with_mirror(given: Given, x_2d: Tensor, prompts: Prompts, skeleton: 
     return denoise
 
 
-def num_pieces(num_windows: int, num_hypotheses: int, chunk: int, threads: int = 1) -> tuple[int, int]:
-    """Into how many groups of windows, and parts of their hypotheses, to take a batch apart, about of a size.
+class Split(NamedTuple):
+    """How a batch of windows is taken apart for sampling."""
 
-    As few as the chunk allows, rounded up so that as many threads as there is enough for have the same to do.
+    groups: int
+    """Of the windows."""
+    parts: int
+    """Of the hypotheses of a group."""
+    workers: int
+    """Threads that each have a piece, a part of a group, at the same time."""
+
+
+def best_split(num_windows: int, num_hypotheses: int, chunk: int, threads: int = 1) -> Split:
+    """The split that is done the soonest, by what `num_workers` takes threads to be worth.
 
     Args:
         num_windows, num_hypotheses: of the batch.
-        chunk: at most so many sequences in a piece; a window and its image are taken apart only where it is 1.
+        chunk: at most so many sequences at once for each thread; where all work on the same piece, for all together.
         threads: that may each have a piece.
     """
+    B, H = num_windows, num_hypotheses
+    groups, parts = _fewest_pieces(B, H, chunk)
+    best, best_time = Split(*_fewest_pieces(B, H, chunk * threads), 1), B * H / threads**GAIN
+    more = [(groups + n, parts) for n in range(threads)] + [(groups, parts + n) for n in range(threads)]
+    for groups, parts in more:
+        pieces = groups * parts
+        workers = num_workers(pieces, threads)
+        is_worth_a_thread = LEAST_SHARE * chunk * pieces <= 2 * B * H
+        if groups <= B and parts <= H and workers > 1 and is_worth_a_thread:
+            largest = math.ceil(B / groups) * math.ceil(H / parts)
+            time = largest * math.ceil(pieces / workers) / (threads // workers) ** GAIN
+            if time < best_time:
+                best, best_time = Split(groups, parts, workers), time
+    return best
+
+
+def _fewest_pieces(num_windows: int, num_hypotheses: int, chunk: int) -> tuple[int, int]:
+    """Groups and parts. A window and its image are taken apart, in two calls, only where the chunk is 1."""
     groups = math.ceil(num_windows / max(1, chunk // (2 * num_hypotheses)))
-    parts = math.ceil(num_hypotheses / max(1, chunk // 2))
-    busy = min(threads, max(1, int(2 * num_windows * num_hypotheses / (LEAST_SHARE * chunk))))
-    more_groups = _next_multiple(groups, busy // math.gcd(busy, parts))
-    more_parts = _next_multiple(parts, busy // math.gcd(busy, groups))
-    if more_groups <= num_windows:
-        return more_groups, parts
-    if more_parts <= num_hypotheses:
-        return groups, more_parts
-    return groups, parts
-
-
-def _next_multiple(number: int, of: int) -> int:
-    return math.ceil(number / of) * of
+    return groups, math.ceil(num_hypotheses / max(1, chunk // 2))
 
 
 def sample_hypotheses(
@@ -120,7 +136,7 @@ def sample_hypotheses(
 ) -> Tensor:
     """All hypotheses of a batch of windows, a few windows at a time, and a few hypotheses of those.
 
-    Peak memory does not grow with H beyond the noise and the result. No answer depends on the chunks.
+    Peak memory does not grow with B or H beyond the noise and the result. No answer depends on the chunks.
 
     Args:
         given: the network.
@@ -129,34 +145,38 @@ def sample_hypotheses(
         prompts: one text a window.
         noise: (K, B, H, F, J, 3), see `sample_steps`.
         skeleton: how poses are mirrored.
-        chunk: so many sequences go through the network at once; a sequence is a window's or its mirror image's
-            hypothesis.
+        chunk: at most so many sequences go through the network at once for each thread; a sequence is a hypothesis of
+            a window or of its mirror image.
         solver: from step to step.
         threads: of the CPU, which may each have a chunk of their own.
 
     Returns:
         (B, K, H, F, J, 3), camera space, metres, the root at 0.
     """
-    _, B, H, *_ = noise.shape
-    groups, parts = num_pieces(B, H, chunk, threads)
-    windows = torch.arange(B, device=x_2d.device).tensor_split(groups)
+    K, B, H, *pose = noise.shape
+    split = best_split(B, H, chunk, threads)
+    at_once = chunk if split.workers > 1 else chunk * threads
+    samples = noise.new_empty(B, K, H, *pose)
 
-    def pieces() -> Iterator[Piece[Tensor]]:
-        for window, drawn in zip(windows, noise.tensor_split(groups, dim=1), strict=True):
-            rows = min(2 * len(window), chunk)
-            denoise = average_with_mirror(given, x_2d[window], prompts.select(window), skeleton, rows)
-            for part in drawn.tensor_split(parts, dim=2):
-                yield partial(steps, denoise, part)
+    def pieces() -> Iterator[Piece[None]]:
+        groups = (of.tensor_split(split.groups, dim) for of, dim in ((x_2d, 0), (noise, 1), (samples, 0)))
+        begin = 0
+        for windows, drawn, answers in zip(*groups, strict=True):
+            end = begin + len(windows)
+            texts = Prompts(*(part[begin:end] for part in prompts))
+            denoise = average_with_mirror(given, windows, texts, skeleton, min(2 * len(windows), at_once))
+            for part, answer in zip(*(of.tensor_split(split.parts, 2) for of in (drawn, answers)), strict=True):
+                yield partial(fill, answer, denoise, part)
+            begin = end
 
-    def steps(denoise: Denoise, noise: Tensor, go_on: GoOn) -> Tensor:
+    def fill(answer: Tensor, denoise: Denoise, noise: Tensor, go_on: GoOn) -> None:
         def step(x_t: Tensor, t: Tensor) -> Tensor:
             go_on()
             return denoise(x_t, t)
 
-        return sample_steps(step, diffusion, noise, solver)
+        answer.copy_(sample_steps(step, diffusion, noise, solver))
 
-    found = side_by_side(pieces(), num_workers(groups * parts, threads))
-    samples = torch.cat([torch.cat(found[first : first + parts], dim=2) for first in range(0, len(found), parts)])
+    side_by_side(pieces(), split.workers)
     samples[..., skeleton.root, :] = 0
     return samples
 

@@ -6,8 +6,9 @@ a product (docs/PERFORMANCE.md).
 
 import math
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
@@ -18,7 +19,7 @@ Piece = Callable[[GoOn], Result]
 """Work that calls what it is given now and then, which ends it where nobody waits for it any more."""
 
 GAIN = 0.75
-"""t threads within each product are t**GAIN times as fast as one: measured with two, docs/PERFORMANCE.md."""
+"""t threads within each product are taken to be t**GAIN times as fast as one: two 1.68 times (docs/PERFORMANCE.md)."""
 _PYTORCHS_THREADS = threading.Lock()
 """How many threads a product takes is a setting of the whole process."""
 
@@ -40,8 +41,9 @@ def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:
     """What each piece gives, in order, without gradients.
 
     Args:
-        pieces: of work, none of which waits for another.
-        workers: so many at once; they share PyTorch's threads. With one, pieces are taken from `pieces` one by one.
+        pieces: of work, none of which waits for another or calls this. No more than are soon worked on are taken from
+            the iterator, so that what they hold is not in memory all at once.
+        workers: so many at once; they share PyTorch's threads.
     """
     if workers < 2:
         return [_without_gradients(piece, lambda: None) for piece in pieces]
@@ -68,13 +70,26 @@ def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:
             torch.set_num_threads(max(1, threads // workers))  # of each thread that begins after it
             with ThreadPoolExecutor(workers) as pool:
                 try:
-                    return list(pool.map(work, pieces))
+                    return list(_in_turn(pool, work, pieces, 2 * workers))
                 except NobodyWaitsError:
                     raise failures[0] from None
                 finally:
                     is_over.set()  # for what is in work, if this was interrupted
         finally:
             torch.set_num_threads(threads)
+
+
+def _in_turn(
+    pool: ThreadPoolExecutor, work: Callable[[Piece[Result]], Result], pieces: Iterable[Piece[Result]], ahead: int
+) -> Iterator[Result]:
+    """`pool.map`, with at most so many pieces taken that are not done."""
+    begun = deque[Future[Result]]()
+    for piece in pieces:
+        if len(begun) == ahead:
+            yield begun.popleft().result()
+        begun.append(pool.submit(work, piece))
+    while begun:
+        yield begun.popleft().result()
 
 
 def _without_gradients(piece: Piece[Result], go_on: GoOn) -> Result:

@@ -1,6 +1,8 @@
 """The sampler against the formulas written out again; chunks and batches do not show in its answers."""
 
+import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.sampler import (
     average_with_mirror,
-    num_pieces,
+    best_split,
     sample_hypotheses,
     sample_steps,
     sampling_times,
@@ -19,6 +21,7 @@ from common.sampler import (
 from common.skeleton import H36M, mirror
 from common.solvers import Solver
 from common.text_prompts import Prompts
+from common.threads import GAIN
 from tests.conftest import awaken
 
 
@@ -141,20 +144,63 @@ def test_threads_do_not_show(network, chunk, threads):
 @pytest.mark.parametrize(
     ("batch", "chunk", "threads", "expected"),
     [
-        ((30, 5), 240, 1, (2, 1)),
-        ((30, 5), 240, 2, (2, 1)),  # and 15 windows each, not 24 and 6
-        ((50, 5), 240, 2, (4, 1)),  # three would leave a thread idle at the end
-        ((20, 5), 240, 2, (2, 1)),  # one would do without threads
-        ((5, 5), 240, 2, (1, 1)),  # too little for two
-        ((1, 100), 240, 2, (1, 2)),
-        ((40, 5), 240, 16, (6, 1)),  # not more than are worth it
-        ((4, 5), 2, 2, (4, 5)),  # the published network: one hypothesis with its image at a time
-        ((1, 3), 2, 2, (1, 3)),  # which cannot be taken apart
-        ((1, 2), 1, 2, (1, 2)),
+        ((30, 5), 240, 1, (2, 1, 1)),
+        ((30, 5), 240, 2, (2, 1, 2)),  # 15 windows each, not 24 and 6
+        ((50, 5), 240, 2, (4, 1, 2)),  # three would leave a thread idle at the end
+        ((20, 5), 240, 2, (2, 1, 2)),  # one piece would do without threads
+        ((5, 5), 240, 2, (1, 1, 1)),  # 3 windows and 2 take as long as all threads for 5
+        ((6, 5), 240, 2, (1, 1, 1)),  # too little for a thread
+        ((1, 100), 240, 2, (1, 2, 2)),
+        ((3, 20), 240, 2, (1, 2, 2)),  # 10 hypotheses each, not 2 windows and one
+        ((4, 2), 20, 4, (2, 1, 2)),  # two threads for each
+        ((40, 5), 240, 16, (5, 1, 5)),  # as many as are worth it, three threads for each
+        ((4, 5), 2, 2, (4, 5, 2)),  # the published network: one hypothesis with its image at a time
+        ((1, 3), 2, 2, (1, 2, 1)),  # 2 and 1 take longer than all threads for 3, with all of the two chunks
+        ((1, 2), 1, 2, (1, 2, 2)),
+        ((1, 1), 1, 4, (1, 1, 1)),
     ],
 )
-def test_as_many_pieces_as_keep_the_threads_busy(batch, chunk, threads, expected):
-    assert num_pieces(*batch, chunk, threads) == expected
+def test_the_split_that_is_done_the_soonest(batch, chunk, threads, expected):
+    assert best_split(*batch, chunk, threads) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+@pytest.mark.parametrize("chunk", [1, 2, 5, 20, 240])
+def test_no_split_is_slower_than_all_threads_for_everything_nor_larger_than_the_chunk(chunk, threads):
+    for B, H in itertools.product((1, 2, 3, 7, 40), (1, 2, 5, 20)):
+        groups, parts, workers = best_split(B, H, chunk, threads)
+        assert groups <= B
+        assert parts <= H
+        largest = math.ceil(B / groups) * math.ceil(H / parts)
+        assert 2 * largest <= max(2, chunk if workers > 1 else chunk * threads)
+        if workers > 1:
+            time = largest * math.ceil(groups * parts / workers) / (threads // workers) ** GAIN
+            assert time < B * H / threads**GAIN
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_windows_share_is_not_kept_for_all_of_them_at_once(network, threads):
+    """Of 40 windows in 20 groups."""
+    _, x_2d, prompts, _ = network
+    living, most = weakref.WeakSet(), 0
+
+    def given(x_2d, _prompts):
+        nonlocal most
+
+        def denoise(x_t, _t):
+            return 0.5 * x_t
+
+        living.add(denoise)
+        most = max(most, len(living))
+        return denoise
+
+    many = Prompts(*(part[:1].expand(40, *part.shape[1:]) for part in prompts))
+    noise = torch.randn(1, 40, 2, 5, 17, 3)
+    answers = sample_hypotheses(
+        given, GaussianDiffusion(), x_2d[:1].expand(40, -1, -1, -1), many, noise, H36M, 8, threads=threads
+    )
+    assert answers.shape == (40, 1, 2, 5, 17, 3)
+    assert most <= 2 * threads + 2
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 6, 20])
