@@ -3,6 +3,7 @@
 Arrays come with MATLAB's dimensions, first index first, whatever the order on the disk.
 """
 
+import math
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -105,7 +106,8 @@ def _hdf5_value(node: object, name: str, most: int, in_cell: bool = False) -> Va
         raise _odd(name, in_cell)
     if node.is_virtual or node.external:
         raise ValueError(f"{name} lies in another file, expected it in this one")
-    if node.size is None or node.size * max(node.dtype.itemsize, 8) > most:
+    # Whole chunks are read, and one may be larger than the data.
+    if node.size is None or max(node.size, math.prod(node.chunks or ())) * max(node.dtype.itemsize, 8) > most:
         raise ValueError(f"{name} claims more than {most >> 20} MB or nothing, expected poses or errors")
     is_cell = h5py.check_ref_dtype(node.dtype) is h5py.Reference
     matlab_class = node.attrs.get("MATLAB_class", b"")

@@ -190,6 +190,7 @@ def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeyp
         file.create_dataset("raw", (3,), "f8", external=[(str(tmp_path / "raw"), 0, 24)])
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("huge", (1 << 40,), "f8", chunks=(1000,))
+        file.create_dataset("chunk", (3,), "f8", chunks=(1 << 20,), maxshape=(None,), compression="gzip")[:] = 1
         file.create_group("group")
         file["compound"] = np.zeros(2, [("a", "f8")])
         ones = file.create_dataset("ones", data=np.ones(1 << 12))
@@ -202,6 +203,7 @@ def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeyp
         "raw": "in another file",
         "virtual": "in another file",
         "huge": "more than 1 MB",
+        "chunk": "more than 1 MB",
         "same": "more than 1 MB together",
         "many": "20000 cells",
         "group": "not an array",
