@@ -1,6 +1,7 @@
 """Time training, evaluation, metrics, data, text and start-up at fixed sizes, and measure memory and checkpoints.
 
     python -m benchmarks [--repeats 7] [--threads 2] [--out results.json] [--compare old.json]
+    python -m benchmarks --profile --only "training step, f=27"
 
 Times are medians of repeats that take turns. Machines differ, so each is also given in yardsticks: one yardstick is the
 time of a float32 2048x2048x2048 matmul, measured just before and just after the work, on the same device and threads.
@@ -13,54 +14,64 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from benchmarks.works import MEMORY, ROOT, WORKS, Size, Work, checkpoint_sizes, peak_rss
+from benchmarks.turns_worker import YARDSTICK, seconds, warm_up, yardsticks
+from benchmarks.works import MEMORY, ROOT, WORKS, Size, Work, add_threads, checkpoint_sizes, named, peak_rss, positive
 from common.errors import DataError, OneLineParser, exit_code
 from common.files import write_json
 
-YARDSTICK = 2048
-WARM_UPS = 4
-"""Of a training step."""
+OPERATORS = 14
+"""Shown of a profile."""
 
 
-def seconds(work: Work, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    begin = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begin
+def matmul(size: Size) -> Work:
+    """The yardstick."""
+    n = 64 if size.small else YARDSTICK
+    a, b = (torch.randn(n, n, device=size.device) for _ in range(2))
+    return lambda: a @ b
 
 
 def measure(size: Size, names: list[str], repeats: int) -> dict[str, dict[str, float]]:
-    """Work -> median seconds and median yardsticks, after a warm-up of each.
-
-    A training step needs some: as long as its memory is new, the system has to fill it with zeros.
-    """
-    n = 64 if size.small else YARDSTICK
-    a, b = (torch.randn(n, n, device=size.device) for _ in range(2))
+    """Work -> median seconds and median yardsticks, after a warm-up of each."""
+    yardstick = matmul(size)
     works = {name: WORKS[name](size) for name in names}
     for name, work in works.items():
-        for _ in range(WARM_UPS if name.startswith("training") else 1):
-            work()
+        warm_up(name, work)
     times: dict[str, list[float]] = {name: [] for name in names}
     ratios: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(repeats):
         for name, work in works.items():
-            before = seconds(lambda: a @ b, size.device)
-            spent = seconds(work, size.device)
-            after = seconds(lambda: a @ b, size.device)
+            spent, ratio = yardsticks(work, yardstick, size.device)
             times[name].append(spent)
-            ratios[name].append(spent / ((before + after) / 2))
+            ratios[name].append(ratio)
     return {
         name: {"seconds": statistics.median(times[name]), "yardsticks": statistics.median(ratios[name])}
         for name in names
     }
+
+
+def profile(name: str, size: Size) -> str:
+    """A table of a work's operators and the yardsticks that each takes without those it calls, the longest first.
+
+    All threads' time counts: of two that work side by side, twice what a clock shows.
+    """
+    work, yardstick = WORKS[name](size), matmul(size)
+    warm_up(name, work)
+    yardstick()
+    unit = statistics.median(seconds(yardstick, size.device) for _ in range(5))
+    with torch.profiler.profile() as recorded:
+        work()
+    on_card = size.device.type == "cuda"
+    spent = {
+        average.key: (average.self_device_time_total if on_card else average.self_cpu_time_total) / 1e6 / unit
+        for average in recorded.key_averages()
+    }
+    longest = sorted(spent.items(), key=lambda item: -item[1])[:OPERATORS]
+    return "\n".join([f"{name:<52}{'yardsticks':>12}", *(f"  {key[:48]:<50}{value:>12.2f}" for key, value in longest)])
 
 
 def peak_memory(name: str, size: Size) -> float:
@@ -81,16 +92,36 @@ def print_peak(name: str, size: Size) -> None:
         print(peak_rss())
 
 
-def machine(device: torch.device) -> dict:
+def processor() -> str:
+    """The name that its maker gave it, where the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine(size: Size) -> dict:
+    n = 64 if size.small else YARDSTICK
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(size.device) if size.device.type == "cuda" else "cpu",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "yardstick": f"float32 {YARDSTICK}x{YARDSTICK}x{YARDSTICK} matmul",
+        "numpy": np.__version__,
+        "small": size.small,
+        "yardstick": f"float32 {n}x{n}x{n} matmul",
     }
+
+
+def differences(here: dict, before: dict) -> list[str]:
+    """What makes two results hard to compare, a line each."""
+    return [
+        f"note: {key} is {here[key]} here and {before.get(key, 'not said')} before"
+        for key in ("processor", "threads", "device", "torch", "small")
+        if here[key] != before.get(key)
+    ]
 
 
 def table(found: dict, old: dict | None) -> str:
@@ -118,7 +149,7 @@ def read_old(path: Path) -> dict:
         old = json.loads(path.read_text())
         return {
             "works": {name: {"yardsticks": float(numbers["yardsticks"])} for name, numbers in old["works"].items()},
-            **{title: dict(old[title]) for title in ("peak memory", "checkpoint")},
+            **{title: dict(old[title]) for title in ("machine", "peak memory", "checkpoint")},
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no result of this command ({type(error).__name__}); make one with --out") from None
@@ -127,28 +158,32 @@ def read_old(path: Path) -> dict:
 def run(argv) -> None:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="TEXT", default="", help="works whose name has this text")
-    parser.add_argument("--repeats", type=int, default=7, help="of each work (default: 7)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: PyTorch's)")
+    parser.add_argument("--repeats", type=positive, default=7, help="of each work (default: 7)")
+    add_threads(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--small", action="store_true", help="a small network and two repeats, to see that it runs")
     parser.add_argument("--out", metavar="FILE", help="where to write the JSON")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --out: show the ratio of yardsticks to it")
-    parser.add_argument("--peak-of", choices=WORKS, help="print the peak memory of one work, GiB")
+    parser.add_argument("--profile", action="store_true", help="show what the works' operators take, and nothing else")
+    parser.add_argument("--peak-of", choices=WORKS, metavar="NAME", help="print the peak memory of one work, GiB")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     size = Size(torch.device(options.device), options.small)
     if options.peak_of:
         print_peak(options.peak_of, size)
         return
+    names = named(options.only)
+    if options.profile:
+        print("\n\n".join(profile(name, size) for name in names))
+        return
     old = read_old(Path(options.compare)) if options.compare else None
-    names = [name for name in WORKS if options.only in name]
     found = {
-        "machine": machine(size.device),
+        "machine": machine(size),
         "works": measure(size, names, 2 if options.small else options.repeats),
         "peak memory": {name: peak_memory(name, size) for name in MEMORY if name in names},
         "checkpoint": {} if options.only else checkpoint_sizes(size),
     }
-    print(table(found, old))
+    print("\n".join([table(found, old), *(differences(found["machine"], old["machine"]) if old else ())]))
     if options.out:
         write_json(options.out, found)
         print(f"wrote {options.out}")

@@ -8,15 +8,14 @@ Each has a process of its own; one waits while the other works. Times are median
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
-from benchmarks.works import ROOT, WORKS
+from benchmarks.works import ROOT, add_threads, named, positive
 from common.errors import DataError, OneLineParser, exit_code
 
 WORKER = Path(__file__).with_name("turns_worker.py")
@@ -29,14 +28,23 @@ class Checkout:
         if not (folder / "benchmarks" / "works.py").is_file():
             raise DataError(f"{folder} is no checkout of this project with its benchmarks; make one with git worktree")
         self.folder = folder
+        self.command = [sys.executable, str(WORKER), str(threads), "small" if is_small else "full"]
+
+    def __enter__(self) -> "Checkout":
+        path = os.pathsep.join(filter(None, [str(self.folder), os.environ.get("PYTHONPATH")]))
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), str(threads), "small" if is_small else "full"],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            self.command,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def yardsticks(self, work: str) -> float:
         """Of the work, once; the first time after a warm-up."""
@@ -47,10 +55,6 @@ class Checkout:
             return float(self.process.stdout.readline())
         except (BrokenPipeError, ValueError):
             raise DataError(f"{self.folder}: '{work}' did not run there; what it said is above") from None
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 def compare(checkouts: list[Checkout], work: str, turns: int) -> str:
@@ -65,21 +69,18 @@ def run(argv) -> None:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, metavar="DIR", help="the other checkout")
     parser.add_argument("--only", metavar="TEXT", default="", help="works whose name has this text")
-    parser.add_argument("--turns", type=int, default=5, help="of each work (default: 5)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: PyTorch's)")
+    parser.add_argument("--turns", type=positive, default=5, help="of each work (default: 5)")
+    add_threads(parser)
     parser.add_argument("--small", action="store_true", help="a small network, to see that it runs")
     options = parser.parse_args(argv)
-    checkouts: list[Checkout] = []
-    try:
-        for folder in (options.other.resolve(), ROOT):
-            checkouts.append(Checkout(folder, options.threads, options.small))
-        print(f"{'yardsticks':<52}{'there':>10}{'here':>10}{'ratio':>10}")
-        for work in WORKS:
-            if options.only in work:
-                print(compare(checkouts, work, options.turns), flush=True)
-    finally:
+    works = named(options.only)
+    with contextlib.ExitStack() as running:
+        checkouts = [Checkout(folder, options.threads, options.small) for folder in (options.other.resolve(), ROOT)]
         for checkout in checkouts:
-            checkout.end()
+            running.enter_context(checkout)
+        print(f"{'yardsticks':<52}{'there':>10}{'here':>10}{'ratio':>10}")
+        for work in works:
+            print(compare(checkouts, work, options.turns), flush=True)
 
 
 def main(argv=None) -> int:

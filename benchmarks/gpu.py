@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.__main__ import machine, seconds
+from benchmarks.__main__ import machine
+from benchmarks.turns_worker import seconds
 from benchmarks.works import ACTIONS, J, Size, Work, evaluation, training_step
 from common.errors import OneLineParser, UsageError, exit_code
 from common.files import write_json
@@ -161,7 +162,7 @@ def run(argv) -> None:
     ways = (False,) if options.no_compile else (False, True)
     rate = matmul_rate(size, setting.matmul, setting.repeats)
     found = {
-        "machine": machine(device),
+        "machine": machine(size),
         "matmul_tflops": rate / 1e12,
         "training": list(itertools.chain(*(training(size, setting, rate, compiled) for compiled in ways))),
         "sampling": list(itertools.chain(*(sampling(size, setting, compiled) for compiled in ways))),

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.works import peak_rss
+from benchmarks.works import part, peak_rss
+from common.errors import OneLineParser, exit_code
 from data import prepare_3dhp, prepare_h36m
 from tests.conftest import motion
 from tests.test_prepare_3dhp import save_calibration, save_version_5, training_arrays
@@ -47,17 +48,20 @@ def seconds_of(main: Callable, make: Callable[[Path, int], None], num_frames: in
         return time.perf_counter() - begin
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", type=float, default=1.0, metavar="X", help="of the frames, 0..1 (default: all)")
-    part = parser.parse_args(argv).part
+def run(argv) -> None:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", type=part, default=1.0, metavar="X", help="of the frames, 0..1 (default: all)")
+    options = parser.parse_args(argv)
     for name, script, make, num_frames in (
         ("3dhp, S5 Seq1", prepare_3dhp.main, make_3dhp, prepare_3dhp.SEQUENCES["S5/Seq1"][0]),
         ("h36m, a subject", prepare_h36m.main, make_h36m, 2600),
     ):
-        seconds = seconds_of(script, make, max(1, round(part * num_frames)))
+        seconds = seconds_of(script, make, max(1, round(options.part * num_frames)))
         print(f"{name}: {seconds:.1f} s, {peak_rss():.1f} GiB at most so far")
-    return 0
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

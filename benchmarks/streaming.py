@@ -19,9 +19,10 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import RECIPE_FRAMES
-from benchmarks.works import Size, peak_rss
+from benchmarks.works import Size, add_threads, part, peak_rss
 from common.arguments import H36M_GT
 from common.datasets import DATASETS, load_dataset
+from common.errors import OneLineParser, exit_code
 from common.npz_files import write_npz
 from common.pose_files import layout_metadata
 from common.skeleton import H36M
@@ -85,10 +86,10 @@ def step_times(size: Size, windows: TrainingWindows, repeats: int) -> tuple[floa
     return tuple(statistics.median(of_source) for of_source in zip(*times, strict=True))
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", type=float, default=1.0, metavar="X", help="of the frames, 0..1 (default: all)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: PyTorch's)")
+def run(argv) -> None:
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", type=part, default=1.0, metavar="X", help="of the frames, 0..1 (default: all)")
+    add_threads(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--small", action="store_true", help="a small network and two repeats, to see that it runs")
     arguments = parser.parse_args(argv)
@@ -114,7 +115,10 @@ def main(argv=None) -> int:
     print(f"memory at most: {peak_rss():.2f} GiB, {before:.2f} of them before there was data")
     real, same = step_times(size, windows, 2 if arguments.small else 15)
     print(f"step with data: {1e3 * real:.1f} ms, with a batch that is there: {1e3 * same:.1f} ms; {real / same:.3f}")
-    return 0
+
+
+def main(argv=None) -> int:
+    return exit_code(lambda: run(argv))
 
 
 if __name__ == "__main__":

@@ -10,31 +10,49 @@ import torch
 
 from benchmarks.works import WORKS, Size, Work
 
+YARDSTICK = 2048
+"""Of a float32 matmul: rows and columns."""
 WARM_UPS = 4
+"""Of a training step: as long as its memory is new, the system has to fill it with zeros."""
 
 
-def seconds(work: Work) -> float:
+def warm_up(name: str, work: Work) -> None:
+    for _ in range(WARM_UPS if name.startswith("training") else 1):
+        work()
+
+
+def seconds(work: Work, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     begin = time.perf_counter()
     work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begin
+
+
+def yardsticks(work: Work, yardstick: Work, device: torch.device) -> tuple[float, float]:
+    """Seconds that the work takes, and how many times what the yardstick takes just before and just after."""
+    before, spent, after = (seconds(of, device) for of in (yardstick, work, yardstick))
+    return spent, 2 * spent / (before + after)
 
 
 def main() -> None:
     threads, small = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    size = Size(torch.device("cpu"), small == "small")
-    a, b = torch.randn(2, 2048, 2048)
+    device = torch.device("cpu")
+    size = Size(device, small == "small")
+    a, b = torch.randn(2, YARDSTICK, YARDSTICK)
     works: dict[str, Work] = {}
     for line in sys.stdin:
         name = line.strip()
         if name not in works:
             works.clear()  # the one before is done with
             works[name] = WORKS[name](size)
-            for _ in range(WARM_UPS if name.startswith("training") else 1):
-                works[name]()
-        before, spent, after = seconds(lambda: a @ b), seconds(works[name]), seconds(lambda: a @ b)
-        print(2 * spent / (before + after), flush=True)
+            warm_up(name, works[name])
+        print(yardsticks(works[name], lambda: a @ b, device)[1], flush=True)
 
 
 if __name__ == "__main__":
+    del sys.path[0]  # this file's folder, whose modules are not to be had by their bare names
     main()

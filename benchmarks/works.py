@@ -3,6 +3,7 @@
 Each factory makes its work ready and returns what is to be timed.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from common.clip_text import TextTowerConfig, random_text_tower
 from common.clips import Clip
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
+from common.errors import UsageError
 from common.metrics import mpjpe, p_mpjpe
 from common.model import DSGDiffu
 from common.protocols import mean_errors, setting_poses
@@ -204,6 +206,41 @@ WORKS: dict[str, Callable[[Size], Work]] = {
     "data pipeline, 512 windows of 27 frames": data_pipeline,
     "start-up": start_up,
 }
+
+
+def named(part: str) -> list[str]:
+    """The works whose names have this in them.
+
+    Raises:
+        UsageError: none has.
+    """
+    names = [name for name in WORKS if part in name]
+    if not names:
+        raise UsageError(f"--only is '{part}', which no work has in its name; there are: {'; '.join(WORKS)}")
+    return names
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    default = torch.get_num_threads()
+    parser.add_argument("--threads", type=positive, default=default, help="of the CPU (default: PyTorch's)")
+
+
+def positive(text: str) -> int:
+    """The type of an option."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: expected 1 or more")
+    return number
+
+
+def part(text: str) -> float:
+    """The type of an option."""
+    number = float(text)
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0, at most 1")
+    return number
+
+
 MEMORY = ("training step, f=27, 4 windows", "training step, f=243, 1 window", "evaluation, f=27, 4 windows, H=5, K=2")
 """Works whose peak memory is measured, each in a process of its own."""
 

@@ -75,6 +75,43 @@ def test_two_checkouts_by_turns(tmp_path, capfd):
     assert capfd.readouterr().err.startswith(f"error: {tmp_path} is no checkout of this project")
 
 
+def test_a_profile_names_operators(capsys):
+    assert speed.main(["--small", "--profile", "--only", "MPJPE of"]) == 0
+    p_mpjpe, mpjpe = capsys.readouterr().out.split("\n\n")
+    for text, name in ((p_mpjpe, "P-MPJPE of 21,600 poses"), (mpjpe, "MPJPE of 21,600 poses")):
+        head, *rows = text.strip().splitlines()
+        assert head.startswith(name)
+        spent = [float(row.split()[-1]) for row in rows]
+        assert spent == sorted(spent, reverse=True)
+        assert any("aten::" in row for row in rows)
+
+
+def test_results_of_different_machines_are_told_apart():
+    here = {"processor": "a", "threads": 2, "device": "cpu", "torch": "2", "small": False}
+    assert speed.differences(here, here) == []
+    assert speed.differences(here, {**here, "processor": "b"}) == ["note: processor is a here and b before"]
+    assert len(speed.differences(here, {})) == 5
+
+
+@pytest.mark.parametrize(
+    ("main", "argv", "message"),
+    [
+        (speed.main, ["--repeats", "0"], "0: expected 1 or more"),
+        (speed.main, ["--threads", "0"], "0: expected 1 or more"),
+        (speed.main, ["--only", "nothing"], "--only is 'nothing', which no work has in its name; there are: training"),
+        (by_turns.main, [".", "--turns", "0"], "0: expected 1 or more"),
+        (by_turns.main, [".", "--only", "nothing"], "which no work has in its name"),
+        (streaming.main, ["--part", "2"], "2: expected more than 0, at most 1"),
+        (preparation.main, ["--part", "0"], "0: expected more than 0, at most 1"),
+    ],
+)
+def test_what_cannot_be_measured(main, argv, message, outcome):
+    code, _, err = outcome(main, argv)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"works": {"a": 1}}'])
 def test_what_cannot_be_compared(tmp_path, capsys, content):
     if content is not None:
