@@ -57,7 +57,7 @@ def measure(size: Size, names: list[str], repeats: int) -> dict[str, dict[str, f
 def profile(name: str, size: Size) -> str:
     """A table of a work's operators and the yardsticks that each takes without those it calls, the longest first.
 
-    All threads' time counts: of two that work side by side, twice what a clock shows.
+    The profiler does not see the threads that sampling begins: an evaluation's profile takes --threads 1.
     """
     work, yardstick = WORKS[name](size), matmul(size)
     warm_up(name, work)
@@ -164,7 +164,11 @@ def run(argv) -> None:
     parser.add_argument("--small", action="store_true", help="a small network and two repeats, to see that it runs")
     parser.add_argument("--out", metavar="FILE", help="where to write the JSON")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --out: show the ratio of yardsticks to it")
-    parser.add_argument("--profile", action="store_true", help="show what the works' operators take, and nothing else")
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="only show what the works' operators take (an evaluation's: with --threads 1)",
+    )
     parser.add_argument("--peak-of", choices=WORKS, metavar="NAME", help="print the peak memory of one work, GiB")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
