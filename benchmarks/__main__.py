@@ -5,6 +5,7 @@
 
 Times are medians of repeats that take turns. Machines differ, so each is also given in yardsticks: one yardstick is the
 time of a float32 2048x2048x2048 matmul, measured just before and just after the work, on the same device and threads.
+`--profile` runs each work once.
 """
 
 import argparse
@@ -14,14 +15,27 @@ import platform
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from benchmarks.turns_worker import YARDSTICK, seconds, warm_up, yardsticks
-from benchmarks.works import MEMORY, ROOT, WORKS, Size, Work, add_threads, checkpoint_sizes, named, peak_rss, positive
-from common.errors import DataError, OneLineParser, exit_code
+from benchmarks.works import (
+    MEMORY,
+    ROOT,
+    WORKS,
+    Size,
+    Work,
+    add_device,
+    add_threads,
+    checkpoint_sizes,
+    named,
+    peak_rss,
+    positive,
+)
+from common.errors import DataError, OneLineParser, UsageError, exit_code
 from common.files import write_json
 
 OPERATORS = 14
@@ -63,22 +77,31 @@ def profile(name: str, size: Size) -> str:
     warm_up(name, work)
     yardstick()
     unit = statistics.median(seconds(yardstick, size.device) for _ in range(5))
-    with torch.profiler.profile() as recorded:
-        work()
     on_card = size.device.type == "cuda"
-    spent = {
-        average.key: (average.self_device_time_total if on_card else average.self_cpu_time_total) / 1e6 / unit
-        for average in recorded.key_averages()
-    }
-    longest = sorted(spent.items(), key=lambda item: -item[1])[:OPERATORS]
-    return "\n".join([f"{name:<52}{'yardsticks':>12}", *(f"  {key[:48]:<50}{value:>12.2f}" for key, value in longest)])
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if on_card:
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as recorded:
+        work()
+    spent: Counter[str] = Counter()
+    for average in recorded.key_averages():
+        if (
+            average.device_type == torch.autograd.DeviceType.CPU and not average.is_user_annotation
+        ):  # kernels count there
+            spent[average.key] += (average.self_device_time_total if on_card else average.self_cpu_time_total) / unit
+    rows = [f"  {key[:48]:<50}{value / 1e6:>12.2f}" for key, value in spent.most_common(OPERATORS)]
+    if name.startswith("evaluation") and torch.get_num_threads() > 1:
+        rows.append("  (of one thread; --threads 1 shows all)")
+    return "\n".join([f"{name:<52}{'yardsticks':>12}", *(rows or ["  (another process, which is not seen)"])])
 
 
 def peak_memory(name: str, size: Size) -> float:
     """GiB at most while the work runs twice in a process that does nothing else."""
     command = [sys.executable, "-m", "benchmarks", "--peak-of", name, "--device", str(size.device)]
     command += ["--threads", str(torch.get_num_threads()), *(["--small"] if size.small else [])]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise DataError(f"the memory of '{name}' was not measured: its process ended with {done.returncode}")
     return float(done.stdout)
 
 
@@ -149,7 +172,11 @@ def read_old(path: Path) -> dict:
         old = json.loads(path.read_text())
         return {
             "works": {name: {"yardsticks": float(numbers["yardsticks"])} for name, numbers in old["works"].items()},
-            **{title: dict(old[title]) for title in ("machine", "peak memory", "checkpoint")},
+            "machine": dict(old["machine"]),
+            **{
+                title: {name: float(value) for name, value in old[title].items()}
+                for title in ("peak memory", "checkpoint")
+            },
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no result of this command ({type(error).__name__}); make one with --out") from None
@@ -160,7 +187,7 @@ def run(argv) -> None:
     parser.add_argument("--only", metavar="TEXT", default="", help="works whose name has this text")
     parser.add_argument("--repeats", type=positive, default=7, help="of each work (default: 7)")
     add_threads(parser)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add_device(parser)
     parser.add_argument("--small", action="store_true", help="a small network and two repeats, to see that it runs")
     parser.add_argument("--out", metavar="FILE", help="where to write the JSON")
     parser.add_argument("--compare", metavar="FILE", help="an earlier --out: show the ratio of yardsticks to it")
@@ -172,11 +199,13 @@ def run(argv) -> None:
     parser.add_argument("--peak-of", choices=WORKS, metavar="NAME", help="print the peak memory of one work, GiB")
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
-    size = Size(torch.device(options.device), options.small)
+    size = Size(options.device, options.small)
     if options.peak_of:
         print_peak(options.peak_of, size)
         return
     names = named(options.only)
+    if options.profile and (options.out or options.compare):
+        raise UsageError("--profile is shown alone; leave out --out and --compare")
     if options.profile:
         print("\n\n".join(profile(name, size) for name in names))
         return

@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.__main__ import machine
 from benchmarks.turns_worker import seconds
-from benchmarks.works import ACTIONS, J, Size, Work, evaluation, training_step
-from common.errors import OneLineParser, UsageError, exit_code
+from benchmarks.works import ACTIONS, J, Size, Work, add_device, evaluation, training_step
+from common.errors import OneLineParser, exit_code
 from common.files import write_json
 from common.model import DSGDiffu
 
@@ -149,15 +149,12 @@ def table(rows: list[dict]) -> str:
 
 def run(argv) -> None:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu with --small (default: cuda)")
+    add_device(parser, "cuda", "cuda, cuda:1, or cpu with --small")
     parser.add_argument("--small", action="store_true", help="a small network, to see that it runs")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", metavar="FILE", help="where to write the JSON")
     options = parser.parse_args(argv)
-    device = torch.device(options.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError("no CUDA device here; --device cpu --small tries the script without one")
-    size = Size(device, options.small, autocast_dtype=torch.bfloat16)
+    size = Size(options.device, options.small, autocast_dtype=torch.bfloat16)
     setting = SMALL if options.small else FULL
     ways = (False,) if options.no_compile else (False, True)
     rate = matmul_rate(size, setting.matmul, setting.repeats)

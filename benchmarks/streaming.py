@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import RECIPE_FRAMES
-from benchmarks.works import Size, add_threads, part, peak_rss
+from benchmarks.works import Size, add_device, add_threads, part, peak_rss
 from common.arguments import H36M_GT
 from common.datasets import DATASETS, load_dataset
 from common.errors import OneLineParser, exit_code
@@ -90,11 +90,11 @@ def run(argv) -> None:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", type=part, default=1.0, metavar="X", help="of the frames, 0..1 (default: all)")
     add_threads(parser)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    add_device(parser)
     parser.add_argument("--small", action="store_true", help="a small network and two repeats, to see that it runs")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    size = Size(torch.device(arguments.device), arguments.small)
+    size = Size(arguments.device, arguments.small)
     with tempfile.TemporaryDirectory() as scratch:
         made = torch.multiprocessing.get_context("spawn").Process(
             target=make_files, args=(Path(scratch), round(arguments.part * RECIPE_FRAMES))

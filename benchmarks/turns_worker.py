@@ -3,8 +3,13 @@
 Started by its path, with the checkout in PYTHONPATH: the works are that checkout's, whatever this file's own is.
 """
 
+import contextlib
 import sys
 import time
+from pathlib import Path
+
+if str(Path(__file__).parent) in sys.path:  # put there by Python; its modules are not to be had by their bare names
+    sys.path.remove(str(Path(__file__).parent))
 
 import torch
 
@@ -54,5 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # this file's folder, whose modules are not to be had by their bare names
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # by_turns says it
+        main()

@@ -225,11 +225,30 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=default, help="of the CPU (default: PyTorch's)")
 
 
+def add_device(parser: argparse.ArgumentParser, default: str = "cpu", of: str = "cpu or cuda") -> None:
+    parser.add_argument("--device", type=device, default=default, help=f"{of} (default: {default})")
+
+
+def device(text: str) -> torch.device:
+    """The type of an option."""
+    try:
+        found = torch.device(text)
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no device; expected cpu, cuda or cuda:1") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError("no CUDA device here; expected cpu")
+    return found
+
+
+MOST = 4096
+"""Repeats, turns, threads."""
+
+
 def positive(text: str) -> int:
     """The type of an option."""
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}: expected 1 or more")
+    if not 1 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"{number}: expected 1 to {MOST}")
     return number
 
 

@@ -5,6 +5,7 @@ Arrays come with MATLAB's dimensions, first index first, whatever the order on t
 
 import math
 import os
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from common.octave_text import is_octave_text, read_octave_text
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _MOST_CELLS = 10_000
 _USERBLOCK = 512  # bytes before the HDF5 part, with MATLAB's header
+
+_DEFLATES_BEST = 1032  # times smaller
+_AT_ONCE = 1 << 20  # bytes to unpack
 
 Value = np.ndarray | list | str
 
@@ -109,6 +113,7 @@ def _hdf5_value(node: object, name: str, most: int, in_cell: bool = False) -> Va
     # Whole chunks are read, and one may be larger than the data.
     if node.size is None or max(node.size, math.prod(node.chunks or ())) * max(node.dtype.itemsize, 8) > most:
         raise ValueError(f"{name} claims more than {most >> 20} MB or nothing, expected poses or errors")
+    _check_packing(node, name, most)
     is_cell = h5py.check_ref_dtype(node.dtype) is h5py.Reference
     matlab_class = node.attrs.get("MATLAB_class", b"")
     if node.attrs.get("MATLAB_empty", 0):
@@ -120,6 +125,34 @@ def _hdf5_value(node: object, name: str, most: int, in_cell: bool = False) -> Va
     if matlab_class == b"char":
         return "".join(chr(int(letter)) for letter in node[()].ravel())
     return np.atleast_2d(node[()].astype(np.float64).T)
+
+
+def _check_packing(node: h5py.Dataset, name: str, most: int) -> None:
+    """That no chunk unpacks to more than it claims: HDF5 would unpack all of it."""
+    if node.chunks is None:
+        return
+    made = node.id.get_create_plist()
+    filters = {made.get_filter(number)[0] for number in range(made.get_nfilters())}
+    if not filters <= {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
+        raise ValueError(f"{name} is packed in another way than MATLAB's")
+    claimed = math.prod(node.chunks) * node.dtype.itemsize
+    for number in range(node.id.get_num_chunks() if filters else 0):
+        info = node.id.get_chunk_info(number)
+        if info.size * _DEFLATES_BEST > most:
+            _, packed = node.id.read_direct_chunk(info.chunk_offset)
+            if _unpacks_to_more(packed, claimed):
+                raise ValueError(f"{name} has a part that unpacks to more than it claims")
+
+
+def _unpacks_to_more(packed: bytes, size: int) -> bool:
+    unpacker, left = zlib.decompressobj(), size
+    try:
+        while packed and left >= 0:
+            left -= len(unpacker.decompress(packed, _AT_ONCE))
+            packed = unpacker.unconsumed_tail
+    except zlib.error:  # not packed, since it would not become smaller; or damaged, as HDF5 will find
+        pass
+    return left < 0
 
 
 def _hdf5_cells(node: h5py.Dataset, name: str, most: int) -> list[Value]:

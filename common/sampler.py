@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ CPU_CHUNK = 4096 * 512
 THREADS_CHUNK = 1024 * 512
 """The same, where each of a CPU's threads has a chunk of its own."""
 LEAST_SHARE = 0.25
-"""Of a chunk: a thread with less to do gains nothing over all threads within each product (docs/PERFORMANCE.md)."""
+"""Of a chunk: a thread with less to do gains little over all threads within each product (docs/PERFORMANCE.md)."""
 
 Given = Callable[[Tensor, Prompts], Denoise]
 """(x_2d (B, F, J, 2), prompts) -> how those B windows are denoised; once for all hypotheses and steps."""
@@ -93,6 +93,7 @@ class Split(NamedTuple):
     """Threads that each have a piece, a part of a group, at the same time."""
 
 
+@lru_cache(maxsize=1000)
 def best_split(num_windows: int, num_hypotheses: int, chunk: int, threads: int = 1) -> Split:
     """The split that is done the soonest, by what `num_workers` takes threads to be worth.
 
@@ -102,25 +103,28 @@ def best_split(num_windows: int, num_hypotheses: int, chunk: int, threads: int =
         threads: that may each have a piece.
     """
     B, H = num_windows, num_hypotheses
-    groups, parts = _fewest_pieces(B, H, chunk)
-    best, best_time = Split(*_fewest_pieces(B, H, chunk * threads), 1), B * H / threads**GAIN
-    more = [(groups + n, parts) for n in range(threads)] + [(groups, parts + n) for n in range(threads)]
-    for groups, parts in more:
-        pieces = groups * parts
-        workers = num_workers(pieces, threads)
-        is_worth_a_thread = LEAST_SHARE * chunk * pieces <= 2 * B * H
-        if groups <= B and parts <= H and workers > 1 and is_worth_a_thread:
-            largest = math.ceil(B / groups) * math.ceil(H / parts)
-            time = largest * math.ceil(pieces / workers) / (threads // workers) ** GAIN
-            if time < best_time:
-                best, best_time = Split(groups, parts, workers), time
+    pairs = max(1, chunk // 2)  # of a window and its image, which are taken apart only where there is room for one
+    splits = [
+        Split(groups, parts, num_workers(groups * parts, threads))
+        for groups in _counts(B, pairs)
+        for parts in _counts(H, pairs // math.ceil(B / groups))
+        if LEAST_SHARE * chunk * groups * parts <= 2 * B * H
+    ]
+    groups = math.ceil(B / max(1, chunk * threads // (2 * H)))
+    together = Split(groups, math.ceil(H / max(1, chunk * threads // 2)), 1)
+    best, best_time = together, B * H / threads**GAIN
+    for split in sorted(splits, key=lambda split: (split.groups * split.parts, split.parts)):
+        largest = math.ceil(B / split.groups) * math.ceil(H / split.parts)
+        rounds = math.ceil(split.groups * split.parts / split.workers)
+        time = largest * rounds / (threads // split.workers) ** GAIN
+        if split.workers > 1 and time < best_time:
+            best, best_time = split, time
     return best
 
 
-def _fewest_pieces(num_windows: int, num_hypotheses: int, chunk: int) -> tuple[int, int]:
-    """Groups and parts. A window and its image are taken apart, in two calls, only where the chunk is 1."""
-    groups = math.ceil(num_windows / max(1, chunk // (2 * num_hypotheses)))
-    return groups, math.ceil(num_hypotheses / max(1, chunk // 2))
+def _counts(number: int, most: int) -> list[int]:
+    """Into how many shares, of at most so many, a number can be divided."""
+    return sorted({math.ceil(number / share) for share in range(1, min(number, most) + 1)})
 
 
 def sample_hypotheses(
@@ -145,8 +149,8 @@ def sample_hypotheses(
         prompts: one text a window.
         noise: (K, B, H, F, J, 3), see `sample_steps`.
         skeleton: how poses are mirrored.
-        chunk: at most so many sequences go through the network at once for each thread; a sequence is a hypothesis of
-            a window or of its mirror image.
+        chunk: at most so many sequences go through the network at once for each thread, in one call for all of them
+            where they work on the same; a sequence is a hypothesis of a window or of its mirror image.
         solver: from step to step.
         threads: of the CPU, which may each have a chunk of their own.
 

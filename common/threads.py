@@ -48,6 +48,7 @@ def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:
     if workers < 2:
         return [_without_gradients(piece, lambda: None) for piece in pieces]
     is_over, failures = threading.Event(), list[BaseException]()
+    mode = torch.is_inference_mode_enabled()  # which PyTorch knows for each thread, as it does for gradients
 
     def go_on() -> None:
         if is_over.is_set():
@@ -56,7 +57,8 @@ def side_by_side(pieces: Iterable[Piece[Result]], workers: int) -> list[Result]:
     def work(piece: Piece[Result]) -> Result:
         go_on()
         try:
-            return _without_gradients(piece, go_on)
+            with torch.inference_mode(mode):
+                return _without_gradients(piece, go_on)
         except NobodyWaitsError:
             raise
         except BaseException as error:
@@ -85,13 +87,13 @@ def _in_turn(
     """`pool.map`, with at most so many pieces taken that are not done."""
     begun = deque[Future[Result]]()
     for piece in pieces:
+        begun.append(pool.submit(work, piece))
         if len(begun) == ahead:
             yield begun.popleft().result()
-        begun.append(pool.submit(work, piece))
     while begun:
         yield begun.popleft().result()
 
 
 def _without_gradients(piece: Piece[Result], go_on: GoOn) -> Result:
-    with torch.no_grad():  # which PyTorch knows for each thread
+    with torch.no_grad():
         return piece(go_on)

@@ -16,6 +16,9 @@ from common.model import DSGDiffu
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
 
+NO_MACHINE = '{"works": {}, "peak memory": {}, "checkpoint": {}}'
+ODD_SIZES = '{"machine": {}, "works": {}, "peak memory": {}, "checkpoint": {"last.bin": "x"}}'
+
 
 def test_preparation(capsys):
     assert preparation.main(["--part", "0.001"]) == 0
@@ -96,10 +99,14 @@ def test_results_of_different_machines_are_told_apart():
 @pytest.mark.parametrize(
     ("main", "argv", "message"),
     [
-        (speed.main, ["--repeats", "0"], "0: expected 1 or more"),
-        (speed.main, ["--threads", "0"], "0: expected 1 or more"),
+        (speed.main, ["--repeats", "0"], "0: expected 1 to 4096"),
+        (speed.main, ["--threads", "99999999999"], "99999999999: expected 1 to 4096"),
+        (speed.main, ["--device", "fast"], "'fast' is no device; expected cpu, cuda or cuda:1"),
+        (speed.main, ["--profile", "--only", "MPJPE", "--out", "x"], "leave out --out and --compare"),
+        (gpu.main, ["--device", "fast"], "'fast' is no device"),
+        (streaming.main, ["--device", "fast"], "'fast' is no device"),
         (speed.main, ["--only", "nothing"], "--only is 'nothing', which no work has in its name; there are: training"),
-        (by_turns.main, [".", "--turns", "0"], "0: expected 1 or more"),
+        (by_turns.main, [".", "--turns", "0"], "0: expected 1 to 4096"),
         (by_turns.main, [".", "--only", "nothing"], "which no work has in its name"),
         (streaming.main, ["--part", "2"], "2: expected more than 0, at most 1"),
         (preparation.main, ["--part", "0"], "0: expected more than 0, at most 1"),
@@ -112,7 +119,10 @@ def test_what_cannot_be_measured(main, argv, message, outcome):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", "{}", '{"works": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", "[]", "{}", '{"works": {"a": 1}}', NO_MACHINE, ODD_SIZES],
+)
 def test_what_cannot_be_compared(tmp_path, capsys, content):
     if content is not None:
         (tmp_path / "old.json").write_text(content)

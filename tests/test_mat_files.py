@@ -191,6 +191,9 @@ def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeyp
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("huge", (1 << 40,), "f8", chunks=(1000,))
         file.create_dataset("chunk", (3,), "f8", chunks=(1 << 20,), maxshape=(None,), compression="gzip")[:] = 1
+        bomb = file.create_dataset("bomb", (3,), "f8", chunks=(3,), compression="gzip")
+        bomb.id.write_direct_chunk((0,), zlib.compress(bytes(50 << 20)))
+        file.create_dataset("lzf", (3,), "f8", chunks=(3,), compression="lzf")[:] = 1
         file.create_group("group")
         file["compound"] = np.zeros(2, [("a", "f8")])
         ones = file.create_dataset("ones", data=np.ones(1 << 12))
@@ -204,6 +207,8 @@ def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeyp
         "virtual": "in another file",
         "huge": "more than 1 MB",
         "chunk": "more than 1 MB",
+        "bomb": "unpacks to more than it claims",
+        "lzf": "packed in another way",
         "same": "more than 1 MB together",
         "many": "20000 cells",
         "group": "not an array",
@@ -213,6 +218,19 @@ def test_v73_data_that_lie_elsewhere_or_claim_much_are_refused(tmp_path, monkeyp
         with pytest.raises(DataError, match=message) as caught:
             read_mat(path, [name])
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("packing", [{}, {"shuffle": True}, {"shuffle": True, "fletcher32": True}])
+def test_v73_packed_data(tmp_path, packing, monkeypatch):
+    """Zeros pack best of all, noise not at all; both are looked at closely."""
+    monkeypatch.setattr("common.mat_files._DEFLATES_BEST", 1 << 30)
+    zeros, noise = np.zeros((500, 51)), np.random.default_rng(0).integers(0, 255, (500, 51)).astype(np.uint8)
+    with h5py.File(tmp_path / "x.mat", "w") as file:
+        for name, values in (("zeros", zeros), ("noise", noise)):
+            file.create_dataset(name, data=values, chunks=(100, 51), compression="gzip", **packing)
+    found = read_mat(tmp_path / "x.mat", ["zeros", "noise"])
+    np.testing.assert_array_equal(found["zeros"], zeros.T)
+    np.testing.assert_array_equal(found["noise"], noise.T)
 
 
 def test_absent_and_foreign_files(tmp_path):

@@ -11,6 +11,7 @@ from diffusers import DPMSolverMultistepScheduler
 from common.denoiser import Denoiser, DenoiserConfig
 from common.diffusion import GaussianDiffusion
 from common.sampler import (
+    LEAST_SHARE,
     average_with_mirror,
     best_split,
     sample_hypotheses,
@@ -166,16 +167,23 @@ def test_the_split_that_is_done_the_soonest(batch, chunk, threads, expected):
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 16])
 @pytest.mark.parametrize("chunk", [1, 2, 5, 20, 240])
-def test_no_split_is_slower_than_all_threads_for_everything_nor_larger_than_the_chunk(chunk, threads):
-    for B, H in itertools.product((1, 2, 3, 7, 40), (1, 2, 5, 20)):
-        groups, parts, workers = best_split(B, H, chunk, threads)
-        assert groups <= B
-        assert parts <= H
+def test_no_split_within_the_chunk_is_done_sooner(chunk, threads):
+    """Tried out, with any number of workers."""
+
+    def time(groups, parts, workers):
         largest = math.ceil(B / groups) * math.ceil(H / parts)
         assert 2 * largest <= max(2, chunk if workers > 1 else chunk * threads)
-        if workers > 1:
-            time = largest * math.ceil(groups * parts / workers) / (threads // workers) ** GAIN
-            assert time < B * H / threads**GAIN
+        return largest * math.ceil(groups * parts / workers) / (threads // workers) ** GAIN
+
+    for B, H in itertools.product((1, 2, 3, 7, 12), (1, 2, 5, 7)):
+        best = best_split(B, H, chunk, threads)
+        found = time(*best) if best.workers > 1 else B * H / threads**GAIN
+        assert found <= B * H / threads**GAIN
+        for groups, parts in itertools.product(range(1, B + 1), range(1, H + 1)):
+            within = 2 * math.ceil(B / groups) * math.ceil(H / parts) <= max(2, chunk)
+            if within and LEAST_SHARE * chunk * groups * parts <= 2 * B * H:
+                for workers in range(2, min(threads, groups * parts) + 1):
+                    assert found <= time(groups, parts, workers) + 1e-9
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -99,17 +99,51 @@ def test_what_goes_wrong_in_a_piece_ends_the_others():
 
 def test_an_interrupted_caller_does_not_wait_for_all_of_it():
     """As a signal does: it is raised where the main thread waits."""
-    done = []
+    ended, begun = [], threading.Barrier(3)
+
+    def endless(go_on):
+        begun.wait(60)
+        try:
+            while True:
+                go_on()
+                time.sleep(0.001)
+        except NobodyWaitsError:
+            ended.append(1)
+            raise
 
     def pieces():
-        for number in range(200):
-            yield lambda go_on: done.append((time.sleep(0.01), go_on()))
-            if number == 20:
-                raise KeyboardInterrupt
+        yield endless
+        yield endless
+        yield lambda _: ended.append("never begun")
+        begun.wait(60)
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         side_by_side(pieces(), 2)
-    assert len(done) < 20
+    assert ended == [1, 1]
+
+
+def test_few_pieces_are_taken_that_are_not_done():
+    taken, done, most = 0, [], 0
+
+    def pieces():
+        nonlocal taken, most
+        for _ in range(50):
+            taken += 1
+            most = max(most, taken - len(done))
+            yield lambda _: done.append(time.sleep(0.002))
+
+    side_by_side(pieces(), 2)
+    assert len(done) == 50
+    assert 2 <= most <= 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pieces_run_in_the_callers_inference_mode(workers):
+    with torch.inference_mode():
+        answers = torch.empty(4, 3)
+        side_by_side([lambda _, answer=answer: answer.fill_(1) for answer in answers], workers)
+    assert torch.equal(answers, torch.ones(4, 3))
 
 
 def test_two_callers_do_not_mix_up_the_threads():
