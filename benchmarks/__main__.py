@@ -21,13 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.turns_worker import YARDSTICK, seconds, warm_up, yardsticks
+from benchmarks.turns_worker import matmul, rows, seconds, warm_up, yardsticks
 from benchmarks.works import (
     MEMORY,
     ROOT,
     WORKS,
     Size,
-    Work,
     add_device,
     add_threads,
     checkpoint_sizes,
@@ -40,13 +39,6 @@ from common.files import write_json
 
 OPERATORS = 14
 """Shown of a profile."""
-
-
-def matmul(size: Size) -> Work:
-    """The yardstick."""
-    n = 64 if size.small else YARDSTICK
-    a, b = (torch.randn(n, n, device=size.device) for _ in range(2))
-    return lambda: a @ b
 
 
 def measure(size: Size, names: list[str], repeats: int) -> dict[str, dict[str, float]]:
@@ -85,9 +77,8 @@ def profile(name: str, size: Size) -> str:
         work()
     spent: Counter[str] = Counter()
     for average in recorded.key_averages():
-        if (
-            average.device_type == torch.autograd.DeviceType.CPU and not average.is_user_annotation
-        ):  # kernels count there
+        # What a card's kernels take counts for the operators that start them.
+        if average.device_type == torch.autograd.DeviceType.CPU and not average.is_user_annotation:
             spent[average.key] += (average.self_device_time_total if on_card else average.self_cpu_time_total) / unit
     rows = [f"  {key[:48]:<50}{value / 1e6:>12.2f}" for key, value in spent.most_common(OPERATORS)]
     if name.startswith("evaluation") and torch.get_num_threads() > 1:
@@ -124,7 +115,7 @@ def processor() -> str:
 
 
 def machine(size: Size) -> dict:
-    n = 64 if size.small else YARDSTICK
+    n = rows(size)
     return {
         "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "cores": os.cpu_count(),
