@@ -1,13 +1,17 @@
 """The corrected network: torch-geometric's graph attention, and a test that fails on each fault of the release."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 from torch_geometric.nn import GATConv
 
 from common.clip_text import TextTowerConfig, random_text_tower
 from common.denoiser import Denoiser, DenoiserConfig
 from common.errors import UsageError
-from common.layers import GraphAttention
+from common.layers import SPATIAL, TEMPORAL, Attention, GraphAttention
+from common.linear import linear
 from common.skeleton import H36M, HUMANEVA15, mirror
 from common.skeleton_graph import adjacency_matrix
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
@@ -137,6 +141,29 @@ def test_deeper_blocks_are_left_out_more_often_in_training_alone():
     middle = x + attention / 0.9
     torch.testing.assert_close(found[0], (middle + block.mlp(block.norm2(middle)) / 0.9)[0])
     assert not (block(x) == x).all(dim=-1).any()
+
+
+@pytest.mark.parametrize("over", [SPATIAL, TEMPORAL])
+def test_attention_reads_and_writes_views_and_copies_nothing(over, monkeypatch):
+    made, attended, projected = [], [], []
+
+    def product(*inputs):
+        made.append(linear(*inputs))
+        return made[-1]
+
+    def attend(*parts):
+        attended.append((parts, nn.functional.scaled_dot_product_attention(*parts)))
+        return attended[-1][1]
+
+    monkeypatch.setattr("common.layers.linear", product)
+    monkeypatch.setattr("common.layers.F", SimpleNamespace(scaled_dot_product_attention=attend))
+    attention = Attention(16, 8, over)
+    attention.proj.register_forward_pre_hook(lambda _, inputs: projected.extend(inputs))
+    with torch.no_grad():
+        attention(torch.randn(2, F, 17, 16))
+    [(parts, answer)] = attended
+    assert [part.data_ptr() for part in parts] == [part.data_ptr() for part in made]
+    assert [part.data_ptr() for part in projected] == [answer.data_ptr()]
 
 
 def test_mirror_twice_is_identity(skeleton):

@@ -1,10 +1,12 @@
 """One step and what keeps it from going wrong unseen: steps left out, clipping, moving average, order of sums."""
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch.optim import AdamW
 
 from common.arguments import H36M_GT
 from common.clip_text import TextTowerConfig, random_text_tower
@@ -93,6 +95,28 @@ def test_a_step_without_a_finite_loss_changes_nothing_and_is_counted(options, va
     assert int(state.skipped_in_row) == 0
     assert state.progress.row() == like.progress.row()
     assert state.progress.row()["skipped"] == 1
+
+
+def test_neither_a_step_nor_sampling_waits_for_the_devices_numbers(options, monkeypatch):
+    """On PyTorch's device without numbers: what asks for one there fails, `.item()` and `if tensor:` alike."""
+    monkeypatch.setattr(DSGDiffu, "autocast", lambda _: contextlib.nullcontext())  # not to be had on that device
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
+    monkeypatch.setattr("common.training_state.AdamW", lambda *args, fused, **others: AdamW(*args, **others))
+    monkeypatch.setattr(AdamW, "step", lambda _: None)  # nor is the fused one, which is PyTorch's own
+    options = replace(options, clip_grad=1.0, ema=0.9, text_dropout=0.5)
+    model = network().to("meta")
+    state = TrainingState.new(model, options)
+    for _ in range(2):
+        step(model, batch(1), state, options)
+    assert state.num_steps == 2
+    for tensor in (state.progress.loss, state.skipped_in_row):
+        with pytest.raises(RuntimeError, match="meta"):
+            tensor.item()
+
+    model.eval()
+    x_2d, noise = torch.zeros(B, F, 17, 2, device="meta"), torch.zeros(2, B, 3, F, 17, 3, device="meta")
+    with torch.no_grad():
+        assert model.sample(x_2d, model.encode(["Walking", "Sitting"] * 2), noise).shape == (B, 2, 3, F, 17, 3)
 
 
 def test_a_run_of_steps_without_a_finite_loss_is_given_up_and_the_weights_stay(options):
