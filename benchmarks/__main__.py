@@ -10,6 +10,7 @@ time of a float32 2048x2048x2048 matmul, measured just before and just after the
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -25,6 +26,7 @@ from benchmarks.turns_worker import matmul, rows, seconds, warm_up, yardsticks
 from benchmarks.works import (
     MEMORY,
     ROOT,
+    SMALL_NOTE,
     WORKS,
     Size,
     add_device,
@@ -37,8 +39,8 @@ from benchmarks.works import (
 from common.errors import DataError, OneLineParser, UsageError, exit_code
 from common.files import write_json
 
-OPERATORS = 14
-"""Shown of a profile."""
+OPERATORS, LETTERS = 14, 60
+"""Shown of a profile, and of an operator's name."""
 
 
 def measure(size: Size, names: list[str], repeats: int) -> dict[str, dict[str, float]]:
@@ -80,10 +82,12 @@ def profile(name: str, size: Size) -> str:
         # What a card's kernels take counts for the operators that start them.
         if average.device_type == torch.autograd.DeviceType.CPU and not average.is_user_annotation:
             spent[average.key] += (average.self_device_time_total if on_card else average.self_cpu_time_total) / unit
-    rows = [f"  {key[:48]:<50}{value / 1e6:>12.2f}" for key, value in spent.most_common(OPERATORS)]
+    longest = spent.most_common(OPERATORS)
+    rows = [f"  {key[:LETTERS]:<{LETTERS}}{value / 1e6:>12.2f}" for key, value in longest]
     if name.startswith("evaluation") and torch.get_num_threads() > 1:
         rows.append("  (of one thread; --threads 1 shows all)")
-    return "\n".join([f"{name:<52}{'yardsticks':>12}", *(rows or ["  (another process, which is not seen)"])])
+    title = f"{name:<{LETTERS + 2}}{'yardsticks':>12}"
+    return "\n".join([title, *(rows or ["  (another process, which is not seen)"])])
 
 
 def peak_memory(name: str, size: Size) -> float:
@@ -162,15 +166,24 @@ def read_old(path: Path) -> dict:
     try:
         old = json.loads(path.read_text())
         return {
-            "works": {name: {"yardsticks": float(numbers["yardsticks"])} for name, numbers in old["works"].items()},
+            "works": {name: {"yardsticks": _measured(numbers["yardsticks"])} for name, numbers in old["works"].items()},
             "machine": dict(old["machine"]),
             **{
-                title: {name: float(value) for name, value in old[title].items()}
+                title: {name: _measured(value) for name, value in old[title].items()}
                 for title in ("peak memory", "checkpoint")
             },
         }
+    except FileNotFoundError:
+        raise DataError(f"--compare {path}: there is no such file; make one with --out") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no result of this command ({type(error).__name__}); make one with --out") from None
+
+
+def _measured(value: object) -> float:
+    number = float(value)  # type: ignore[arg-type] # of what else a file holds, a TypeError
+    if not 0 < number < math.inf:
+        raise ValueError
+    return number
 
 
 def run(argv) -> None:
@@ -207,7 +220,8 @@ def run(argv) -> None:
         "peak memory": {name: peak_memory(name, size) for name in MEMORY if name in names},
         "checkpoint": {} if options.only else checkpoint_sizes(size),
     }
-    print("\n".join([table(found, old), *(differences(found["machine"], old["machine"]) if old else ())]))
+    notes = [*(differences(found["machine"], old["machine"]) if old else ()), *([SMALL_NOTE] if size.small else ())]
+    print("\n".join([table(found, old), *notes]))
     if options.out:
         write_json(options.out, found)
         print(f"wrote {options.out}")

@@ -4,7 +4,8 @@
     python -m benchmarks.by_turns ../before --only "evaluation, f=27" [--turns 5] [--threads 2]
 
 Each has a process of its own; one waits while the other works. Times are medians, in yardsticks, as those of
-`python -m benchmarks`.
+`python -m benchmarks`. The ratio is the median of the turns' ratios, which a change of the machine's mood between turns
+does not move: it may differ from the ratio of the medians.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.works import ROOT, add_threads, named, positive
+from benchmarks.works import ROOT, SMALL_NOTE, add_threads, named, positive
 from common.errors import DataError, OneLineParser, exit_code
 
 WORKER = Path(__file__).with_name("turns_worker.py")
@@ -81,6 +82,8 @@ def run(argv) -> None:
         print(f"{'yardsticks':<52}{'there':>10}{'here':>10}{'ratio':>10}")
         for work in works:
             print(compare(checkouts, work, options.turns), flush=True)
+    if options.small:
+        print(SMALL_NOTE)
 
 
 def main(argv=None) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu import RECIPE_FRAMES
-from benchmarks.works import Size, add_device, add_threads, part, peak_rss
+from benchmarks.works import SMALL_NOTE, Size, add_device, add_threads, part, peak_rss
 from common.arguments import H36M_GT
 from common.datasets import DATASETS, load_dataset
 from common.errors import OneLineParser, exit_code
@@ -115,6 +115,8 @@ def run(argv) -> None:
     print(f"memory at most: {peak_rss():.2f} GiB, {before:.2f} of them before there was data")
     real, same = step_times(size, windows, 2 if arguments.small else 15)
     print(f"step with data: {1e3 * real:.1f} ms, with a batch that is there: {1e3 * same:.1f} ms; {real / same:.3f}")
+    if arguments.small:
+        print(SMALL_NOTE)
 
 
 def main(argv=None) -> int:

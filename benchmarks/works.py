@@ -4,11 +4,13 @@ Each factory makes its work ready and returns what is to be timed.
 """
 
 import argparse
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +210,11 @@ WORKS: dict[str, Callable[[Size], Work]] = {
 }
 
 
+DRY_RUN = "--device cpu --small"
+"""Of what is for a graphics card, where there is none."""
+SMALL_NOTE = "note: this was --small, to see that it runs; its numbers mean nothing"
+
+
 def named(part: str) -> list[str]:
     """The works whose names have this in them.
 
@@ -226,17 +233,17 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser, default: str = "cpu", of: str = "cpu or cuda") -> None:
-    parser.add_argument("--device", type=device, default=default, help=f"{of} (default: {default})")
+    read = partial(device, default=default)
+    parser.add_argument("--device", type=read, default=default, help=f"{of} (default: {default})")
 
 
-def device(text: str) -> torch.device:
+def device(text: str, default: str = "cpu") -> torch.device:
     """The type of an option."""
-    try:
-        found = torch.device(text)
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"'{text}' is no device; expected cpu, cuda or cuda:1") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError("no CUDA device here; expected cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"'{text}'; expected cpu, cuda or cuda:1")
+    found = torch.device(text)
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"{text} is not here; expected {DRY_RUN if default == 'cuda' else 'cpu'}")
     return found
 
 
@@ -246,10 +253,9 @@ MOST = 4096
 
 def positive(text: str) -> int:
     """The type of an option."""
-    number = int(text)
-    if not 1 <= number <= MOST:
-        raise argparse.ArgumentTypeError(f"{number}: expected 1 to {MOST}")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 to {MOST}")
+    return int(text)
 
 
 def part(text: str) -> float:

@@ -222,7 +222,7 @@ class Options(_Options):
     compile: bool = _option(False, "--compile", group="device", action="store_true", help="torch.compile the denoiser")
     chunk: int = _option(
         0, "--chunk", group="device", type=int, metavar="N",
-        help="sample at most N sequences (hypotheses, and mirror images) at once (default: what the device takes well)",
+        help="sample at most N sequences (hypotheses, and mirror images) at once; 0: what the device takes well",
     )  # fmt: skip
 
     render: bool = _option(

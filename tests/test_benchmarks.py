@@ -8,7 +8,7 @@ import pytest
 
 import benchmarks.__main__ as speed
 from benchmarks import by_turns, gpu, preparation, streaming
-from benchmarks.works import ROOT, WORKS
+from benchmarks.works import ROOT, SMALL_NOTE, WORKS
 from common.clip_text import random_text_tower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
@@ -16,6 +16,7 @@ from common.model import DSGDiffu
 from common.skeleton import H36M
 from common.text_prompts import ACTION_PROMPT
 
+NO_TIME = '{"machine": {}, "works": {"a": {"yardsticks": 0}}, "peak memory": {}, "checkpoint": {}}'
 NO_MACHINE = '{"works": {}, "peak memory": {}, "checkpoint": {}}'
 ODD_SIZES = '{"machine": {}, "works": {}, "peak memory": {}, "checkpoint": {"last.bin": "x"}}'
 
@@ -36,6 +37,7 @@ def test_streaming(capsys):
         "order of an epoch",
         "memory at most",
         "step with data",
+        SMALL_NOTE.partition(":")[0],
     ]
 
 
@@ -54,8 +56,9 @@ def test_every_work_runs_and_is_compared(tmp_path, capsys):
     capsys.readouterr()
     assert speed.main(["--small", "--only", "MPJPE", "--compare", old]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:7] for line in lines[1:]] == ["P-MPJPE", "MPJPE o"]
-    assert all(re.search(r" \d+\.\d\d$", line) for line in lines[1:])
+    assert [line[:7] for line in lines[1:3]] == ["P-MPJPE", "MPJPE o"]
+    assert all(re.search(r" \d+\.\d\d$", line) for line in lines[1:3])
+    assert lines[3:] == [SMALL_NOTE]
 
 
 def test_two_checkouts_by_turns(tmp_path, capfd):
@@ -72,8 +75,9 @@ def test_two_checkouts_by_turns(tmp_path, capfd):
             assert said.endswith("'start-up' did not run there; what it said is above\n")
             assert "main.py" in said
         else:
-            assert [line[:7] for line in lines[1:]] == ["P-MPJPE", "MPJPE o"]
-            assert all(re.search(r"( +\d+\.\d\d){3}$", line) for line in lines[1:])
+            assert [line[:7] for line in lines[1:3]] == ["P-MPJPE", "MPJPE o"]
+            assert all(re.search(r"( +\d+\.\d\d){3}$", line) for line in lines[1:3])
+            assert lines[3:] == [SMALL_NOTE]
     assert by_turns.main([str(tmp_path)]) == 1
     assert capfd.readouterr().err.startswith(f"error: {tmp_path} is no checkout of this project")
 
@@ -101,10 +105,15 @@ def test_results_of_different_machines_are_told_apart():
     [
         (speed.main, ["--repeats", "0"], "0: expected 1 to 4096"),
         (speed.main, ["--threads", "99999999999"], "99999999999: expected 1 to 4096"),
-        (speed.main, ["--device", "fast"], "'fast' is no device; expected cpu, cuda or cuda:1"),
+        (speed.main, ["--device", "fast"], "'fast'; expected cpu, cuda or cuda:1"),
         (speed.main, ["--profile", "--only", "MPJPE", "--out", "x"], "leave out --out and --compare"),
-        (gpu.main, ["--device", "fast"], "'fast' is no device"),
-        (streaming.main, ["--device", "fast"], "'fast' is no device"),
+        (speed.main, ["--device", "meta"], "'meta'; expected cpu, cuda or cuda:1"),
+        (speed.main, ["--device", "cuda:99"], "cuda:99 is not here; expected cpu"),
+        (speed.main, ["--threads", "two"], "two: expected 1 to 4096"),
+        (gpu.main, ["--device", "cuda:99"], "cuda:99 is not here; expected --device cpu --small"),
+        (gpu.main, ["--device", "cpu"], "for a graphics card; the dry run is --device cpu --small"),
+        (gpu.main, ["--device", "fast"], "'fast'; expected cpu, cuda or cuda:1"),
+        (streaming.main, ["--device", "fast"], "'fast'; expected cpu, cuda or cuda:1"),
         (speed.main, ["--only", "nothing"], "--only is 'nothing', which no work has in its name; there are: training"),
         (by_turns.main, [".", "--turns", "0"], "0: expected 1 to 4096"),
         (by_turns.main, [".", "--only", "nothing"], "which no work has in its name"),
@@ -121,7 +130,7 @@ def test_what_cannot_be_measured(main, argv, message, outcome):
 
 @pytest.mark.parametrize(
     "content",
-    [None, "{", "[]", "{}", '{"works": {"a": 1}}', NO_MACHINE, ODD_SIZES],
+    [None, "{", "[]", "{}", '{"works": {"a": 1}}', NO_MACHINE, ODD_SIZES, NO_TIME],
 )
 def test_what_cannot_be_compared(tmp_path, capsys, content):
     if content is not None:
