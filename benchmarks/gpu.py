@@ -18,11 +18,12 @@ import torch
 
 from benchmarks.__main__ import machine
 from benchmarks.turns_worker import seconds
-from benchmarks.works import ACTIONS, DRY_RUN, SMALL_NOTE, J, Size, Work, add_device, evaluation, training_step
+from benchmarks.works import ACTIONS, SMALL_NOTE, J, Size, Work, add_device, evaluation, training_step
 from common.errors import OneLineParser, UsageError, exit_code
 from common.files import write_json
 from common.model import DSGDiffu
 
+DRY_RUN = "--device cpu --small"
 RECIPE_FRAMES, RECIPE_EPOCHS = 1_559_752, 100
 """Human3.6M's five training subjects from four cameras; each frame also mirrored."""
 BATCHES = (4, 16, 64)
@@ -150,7 +151,7 @@ def table(rows: list[dict]) -> str:
 
 def run(argv) -> None:
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_device(parser, "cuda", "cuda, cuda:1, or cpu with --small")
+    add_device(parser, "cuda", "cuda, cuda:1, or cpu with --small", instead=DRY_RUN)
     parser.add_argument("--small", action="store_true", help="a small network, to see that it runs")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", metavar="FILE", help="where to write the JSON")

@@ -209,9 +209,6 @@ WORKS: dict[str, Callable[[Size], Work]] = {
     "start-up": start_up,
 }
 
-
-DRY_RUN = "--device cpu --small"
-"""Of what is for a graphics card, where there is none."""
 SMALL_NOTE = "note: this was --small, to see that it runs; its numbers mean nothing"
 
 
@@ -232,18 +229,21 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=default, help="of the CPU (default: PyTorch's)")
 
 
-def add_device(parser: argparse.ArgumentParser, default: str = "cpu", of: str = "cpu or cuda") -> None:
-    read = partial(device, default=default)
+def add_device(
+    parser: argparse.ArgumentParser, default: str = "cpu", of: str = "cpu or cuda", instead: str = "cpu"
+) -> None:
+    """`--device`; `instead` is advised where there is no such card."""
+    read = partial(device, instead=instead)
     parser.add_argument("--device", type=read, default=default, help=f"{of} (default: {default})")
 
 
-def device(text: str, default: str = "cpu") -> torch.device:
+def device(text: str, instead: str) -> torch.device:
     """The type of an option."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"'{text}'; expected cpu, cuda or cuda:1")
     found = torch.device(text)
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise argparse.ArgumentTypeError(f"{text} is not here; expected {DRY_RUN if default == 'cuda' else 'cpu'}")
+        raise argparse.ArgumentTypeError(f"{text} is not here; expected {instead}")
     return found
 
 
