@@ -15,6 +15,7 @@ from common.sampler import CPU_CHUNK, THREADS_CHUNK, sample_hypotheses
 from common.skeleton import Skeleton
 from common.solvers import PUBLISHED, Solver
 from common.text_prompts import NEUTRAL_VERB, PromptEncoder, PromptPart, Prompts, distinct
+from common.threads import num_cores
 
 MOST_APART = 16
 """Threads that sample something else each: it takes memory, and all of them wait for Python's one interpreter."""
@@ -177,11 +178,11 @@ class DSGDiffu(nn.Module):
     def threads_apart(self) -> int:
         """How many threads may each sample something else.
 
-        One on a GPU. One as well if the network is compiled, or its weights are cast in every call: the larger the
-        calls, the fewer casts.
+        No more than the cores that they would share. One on a GPU. One as well if the network is compiled, or its
+        weights are cast in every call: the larger the calls, the fewer casts.
         """
         is_plain = self.device.type == "cpu" and not self.is_compiled and self.autocast_dtype is None
-        return min(torch.get_num_threads(), MOST_APART) if is_plain else 1
+        return min(torch.get_num_threads(), num_cores(), MOST_APART) if is_plain else 1
 
     def tokens_at_once(self, threads: int) -> int:
         """How many tokens (a joint in a frame) the denoiser takes at once for each thread, when none asks for less.

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from common.errors import DataError, UsageError, exit_code, to_stderr
 from common.signals import SIGNALS, StopNow
+from common.threads import num_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -453,10 +454,17 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
         The exit code: that of the first that failed, 0 if all went well.
 
     Raises:
-        UsageError: on Windows.
+        UsageError: on Windows, or where OpenMP holds this process, and so what it starts, to fewer cores.
     """
     if sys.platform == "win32":
         raise UsageError(f"{num_processes} processes need Linux or macOS, for their signals; run one process here")
+    binding = [name for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY") if os.environ.get(name)]
+    cores = num_cores()
+    if binding and cores < num_processes:
+        raise UsageError(
+            f"{' and '.join(binding)} would hold all {num_processes} processes to {cores} core{'s' * (cores > 1)}; "
+            "unset it for this command"
+        )
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the processes inherit it, until they can answer
     started = start_processes(_work, (num_processes, store.port, work, arguments), num_processes, join=False)

@@ -5,6 +5,7 @@ a product (docs/PERFORMANCE.md).
 """
 
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,15 @@ GAIN = 0.75
 """t threads within each product are taken to be t**GAIN times as fast as one: two 1.68 times (docs/PERFORMANCE.md)."""
 _PYTORCHS_THREADS = threading.Lock()
 """How many threads a product takes is a setting of the whole process."""
+
+
+def num_cores() -> int:
+    """How many cores this thread, and one that it begins, may run on.
+
+    Fewer than the process where OpenMP holds threads to places (OMP_PROC_BIND): what PyTorch has not begun itself then
+    shares the first thread's place.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class NobodyWaitsError(Exception):

@@ -1,5 +1,6 @@
 """The network, its prompts and the diffusion together: one training step of the corrected method."""
 
+import os
 import shutil
 import threading
 import time
@@ -189,19 +190,38 @@ def test_the_threads_share_the_sampling_and_the_chunk(model, batch, chunk, expec
     monkeypatch.setattr(model.denoiser, "predict", watched)
     monkeypatch.setattr("common.model.THREADS_CHUNK", 2 * F * J * 16)
     model.chunk = chunk
+    monkeypatch.setattr("common.model.num_cores", lambda: 3)
     with torch_threads(3):
         torch.testing.assert_close(model.sample(x_2d, prompts, noise), plain, atol=1e-5, rtol=1e-5)
     assert most <= expected
     assert len(workers) == min(3, expected)
 
 
-def test_no_more_threads_apart_than_the_interpreter_serves(model):
+def test_no_more_threads_apart_than_the_interpreter_serves(model, monkeypatch):
+    monkeypatch.setattr("common.model.num_cores", lambda: 64)
     with torch_threads(40):
         assert model.threads_apart() == 16
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no thread to a core")
+def test_threads_that_would_share_a_core_are_not_apart(model):
+    """As with OMP_PROC_BIND: PyTorch has two threads, the one that samples is held to a core."""
+    found = []
+
+    def held_to_one_core():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread alone
+        found.append(model.threads_apart())
+
+    with torch_threads(2):
+        thread = threading.Thread(target=held_to_one_core)
+        thread.start()
+        thread.join()
+    assert found == [1]
+
+
 @pytest.mark.parametrize("change", ["compiled", "bf16"])
-def test_a_network_that_is_compiled_or_casts_its_weights_is_sampled_in_one_thread(model, change):
+def test_a_network_that_is_compiled_or_casts_its_weights_is_sampled_in_one_thread(model, change, monkeypatch):
+    monkeypatch.setattr("common.model.num_cores", lambda: 3)
     with torch_threads(3):
         assert model.threads_apart() == 3
         if change == "compiled":

@@ -255,6 +255,18 @@ def test_a_process_that_dies_on_one_machine_ends_the_run_on_the_other(starter, w
     assert "Traceback" not in said[other].split("torch/distributed/")[0]  # what torchrun's agent says comes after
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to a core")
+def test_processes_that_openmp_would_hold_to_one_core_are_not_started(monkeypatch):
+    cores = os.sched_getaffinity(0)
+    monkeypatch.setenv("OMP_PROC_BIND", "true")
+    try:
+        os.sched_setaffinity(0, {min(cores)})  # as OpenMP does with the first thread
+        with pytest.raises(UsageError, match="OMP_PROC_BIND would hold all 2 processes to 1 core; unset it for this"):
+            launch(2, come_to_an_end, ("usage", [0, 1]), "advice")
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 NCCL = r"NCCL error in: a\.cpp:1, unhandled system error"
 
 
