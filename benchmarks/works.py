@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.products import products_of
 from common.aggregation import mean_hypothesis, nearest_reprojection
 from common.arguments import H36M_GT
 from common.checkpoints import Checkpoint, write_checkpoint
@@ -199,6 +200,8 @@ def checkpoint_sizes(size: Size) -> dict[str, float]:
 WORKS: dict[str, Callable[[Size], Work]] = {
     "training step, f=27, 4 windows": lambda size: training_step(size, 27, 4),
     "training step, f=243, 1 window": lambda size: training_step(size, 243, 1),
+    "a step's products alone, f=27, 4 windows": lambda size: products_of(training_step(size, 27, 4)),
+    "a step's products alone, f=243, 1 window": lambda size: products_of(training_step(size, 243, 1)),
     "evaluation, f=27, 4 windows, H=5, K=2": lambda size: evaluation(size, 27, 4, 5, 2),
     "evaluation, f=243, 1 window, H=2, K=1": lambda size: evaluation(size, 243, 1, 2, 1),
     "P-MPJPE of 21,600 poses": lambda size: p_mpjpe_of(size, 21_600),

@@ -5,10 +5,14 @@ import re
 import shutil
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import benchmarks.__main__ as speed
+import common.linear
 from benchmarks import by_turns, gpu, preparation, streaming
-from benchmarks.works import ROOT, SMALL_NOTE, WORKS
+from benchmarks.products import products_of
+from benchmarks.works import ROOT, SMALL_NOTE, WORKS, Size, training_step
 from common.clip_text import random_text_tower
 from common.denoiser import DenoiserConfig
 from common.diffusion import GaussianDiffusion
@@ -59,6 +63,41 @@ def test_every_work_runs_and_is_compared(tmp_path, capsys):
     assert [line[:7] for line in lines[1:3]] == ["P-MPJPE", "MPJPE o"]
     assert all(re.search(r" \d+\.\d\d$", line) for line in lines[1:3])
     assert lines[3:] == [SMALL_NOTE]
+
+
+class Operators(TorchDispatchMode):
+    """Which run under it, each with the sizes and strides of its tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.products, self.others = [], set()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator.overloadpacket.__name__
+        if name in ("mm", "addmm", "_linear_pointwise"):
+            self.products.append((name, [(arg.shape, arg.stride()) for arg in args if isinstance(arg, torch.Tensor)]))
+        else:
+            self.others.add(name)
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("by_onednn", [False, True])
+def test_a_steps_products_alone_are_those_of_the_step(monkeypatch, by_onednn):
+    """All of them, forward and backward, and nothing else; batched ones (`bmm`) are left out."""
+    if by_onednn and not common.linear._HAS_ONEDNN:
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr("common.linear._BY_ONEDNN", by_onednn)
+    size = Size(torch.device("cpu"), small=True)
+    alone = products_of(training_step(size, 27, 2))
+    with Operators() as step:
+        training_step(size, 27, 2)()  # its first one, as the other's
+    with Operators() as replayed:
+        alone()
+    assert replayed.products == step.products
+    assert len(step.products) > 100
+    assert {"_linear_pointwise" in name for name, _ in step.products} == ({True, False} if by_onednn else {False})
+    assert {"bmm", "gelu"} <= step.others
+    assert replayed.others <= {"empty", "detach"}
 
 
 def test_two_checkouts_by_turns(tmp_path, capfd):
