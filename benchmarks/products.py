@@ -1,4 +1,7 @@
-"""The matrix products of a piece of work and nothing else: what no change to all the rest can save."""
+"""The matrix products of a piece of work and nothing else: what no change to all the rest can save.
+
+Those of a matrix with another, which linear layers are; batched ones and attention's belong to the rest.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,10 +20,11 @@ class _Layout(NamedTuple):
 
     size: torch.Size
     stride: tuple[int, ...]
+    dtype: torch.dtype
     device: torch.device
 
     def filled(self) -> Tensor:
-        return torch.empty_strided(self.size, self.stride, device=self.device).normal_()
+        return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device).normal_()
 
 
 class _Recorder(TorchDispatchMode):
@@ -28,35 +32,39 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Callable, list]] = []
+        self.found: list[tuple[Callable, list, dict]] = []
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if operator in PRODUCTS:
-            self.found.append((operator, [_layout(value) if isinstance(value, Tensor) else value for value in args]))
-        return operator(*args, **(kwargs or {}))
+            values = [_layout(value) if isinstance(value, Tensor) else value for value in args]
+            self.found.append((operator, values, kwargs))
+        return operator(*args, **kwargs)
 
 
 def _layout(tensor: Tensor) -> _Layout:
-    return _Layout(tensor.size(), tensor.stride(), tensor.device)
+    return _Layout(tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
 
 
 def products_of(work: Callable[[], object]) -> Callable[[], object]:
-    """Runs the work once; returns the same products, in the same order, of other numbers.
+    """Runs the work twice; returns the second run's products, in the same order, of other numbers.
 
-    Tensors of a size share their memory, so that more of them are in the caches than in the work.
+    What the first run computes for good is not among them. Tensors of a layout are one, so that more is in the caches
+    than in the work.
     """
+    work()
     with _Recorder() as recorder:
         work()
-    layouts = {value for _, values in recorder.found for value in values if isinstance(value, _Layout)}
+    layouts = {value for _, values, _ in recorder.found for value in values if isinstance(value, _Layout)}
     tensors = {layout: layout.filled() for layout in layouts}
     calls = [
-        (operator, [tensors[value] if isinstance(value, _Layout) else value for value in values])
-        for operator, values in recorder.found
+        (operator, [tensors[value] if isinstance(value, _Layout) else value for value in values], kwargs)
+        for operator, values, kwargs in recorder.found
     ]
 
     @torch.no_grad()
     def repeat() -> None:
-        for operator, values in calls:
-            operator(*values)
+        for operator, values, kwargs in calls:
+            operator(*values, **kwargs)
 
     return repeat

@@ -178,11 +178,12 @@ class DSGDiffu(nn.Module):
     def threads_apart(self) -> int:
         """How many threads may each sample something else.
 
-        No more than the cores that they would share. One on a GPU. One as well if the network is compiled, or its
-        weights are cast in every call: the larger the calls, the fewer casts.
+        One on a GPU. One as well if the network is compiled, or its weights are cast in every call: the larger the
+        calls, the fewer casts; or if there are fewer cores for them than PyTorch has for its own.
         """
+        threads = torch.get_num_threads()
         is_plain = self.device.type == "cpu" and not self.is_compiled and self.autocast_dtype is None
-        return min(torch.get_num_threads(), num_cores(), MOST_APART) if is_plain else 1
+        return min(threads, MOST_APART) if is_plain and threads <= num_cores() else 1
 
     def tokens_at_once(self, threads: int) -> int:
         """How many tokens (a joint in a frame) the denoiser takes at once for each thread, when none asks for less.

@@ -441,6 +441,23 @@ class Alarm:
                 os._exit(LOST)
 
 
+def check_cores(num_processes: int) -> None:
+    """Processes inherit the cores of whoever starts them.
+
+    Raises:
+        UsageError: OpenMP has bound this one to a place, which they would all share.
+    """
+    if sys.platform != "linux" or os.environ.get("OMP_PROC_BIND", "").lower() == "false":
+        return
+    names = [name for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY") if os.environ.get(name)]
+    cores = num_cores()
+    if names and cores < max(num_processes, torch.get_num_threads()):
+        raise UsageError(
+            f"by {' and '.join(names)} this process is bound to {cores} core{'s' * (cores > 1)}, and so are the "
+            f"{num_processes} that it would start; unset {'it' if len(names) == 1 else 'them'} for this command"
+        )
+
+
 def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advice: str) -> int:
     """Start the processes on this machine and wait for them; whatever happens, none is left behind.
 
@@ -454,17 +471,11 @@ def launch(num_processes: int, work: Callable[..., int], arguments: tuple, advic
         The exit code: that of the first that failed, 0 if all went well.
 
     Raises:
-        UsageError: on Windows, or where OpenMP holds this process, and so what it starts, to fewer cores.
+        UsageError: on Windows; see `check_cores`.
     """
     if sys.platform == "win32":
         raise UsageError(f"{num_processes} processes need Linux or macOS, for their signals; run one process here")
-    binding = [name for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY") if os.environ.get(name)]
-    cores = num_cores()
-    if binding and cores < num_processes:
-        raise UsageError(
-            f"{' and '.join(binding)} would hold all {num_processes} processes to {cores} core{'s' * (cores > 1)}; "
-            "unset it for this command"
-        )
+    check_cores(num_processes)
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the processes inherit it, until they can answer
     started = start_processes(_work, (num_processes, store.port, work, arguments), num_processes, join=False)

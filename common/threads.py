@@ -26,10 +26,10 @@ _PYTORCHS_THREADS = threading.Lock()
 
 
 def num_cores() -> int:
-    """How many cores this thread, and one that it begins, may run on.
+    """How many cores this thread may run on, and any that it begins.
 
-    Fewer than the process where OpenMP holds threads to places (OMP_PROC_BIND): what PyTorch has not begun itself then
-    shares the first thread's place.
+    Where OpenMP binds threads to places (OMP_PROC_BIND), that is the first thread's place alone: only PyTorch's own
+    threads have others.
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

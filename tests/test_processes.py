@@ -255,16 +255,45 @@ def test_a_process_that_dies_on_one_machine_ends_the_run_on_the_other(starter, w
     assert "Traceback" not in said[other].split("torch/distributed/")[0]  # what torchrun's agent says comes after
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system holds no process to a core")
-def test_processes_that_openmp_would_hold_to_one_core_are_not_started(monkeypatch):
+@pytest.fixture
+def one_core(monkeypatch):
+    """This process is on one core, as OpenMP's first thread is where it binds; nothing says yet that it does."""
+    if sys.platform != "linux":
+        pytest.skip("this system binds no process to a core")
     cores = os.sched_getaffinity(0)
-    monkeypatch.setenv("OMP_PROC_BIND", "true")
-    try:
-        os.sched_setaffinity(0, {min(cores)})  # as OpenMP does with the first thread
-        with pytest.raises(UsageError, match="OMP_PROC_BIND would hold all 2 processes to 1 core; unset it for this"):
-            launch(2, come_to_an_end, ("usage", [0, 1]), "advice")
-    finally:
-        os.sched_setaffinity(0, cores)
+    for name in ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"):
+        monkeypatch.delenv(name, raising=False)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {"OMP_PROC_BIND": "true"},
+            "by OMP_PROC_BIND this process is bound to 1 core, and so are the 2 .* unset it for",
+        ),
+        ({"OMP_PLACES": "cores", "OMP_PROC_BIND": ""}, "by OMP_PLACES this process"),
+        (
+            {"OMP_PROC_BIND": "close", "GOMP_CPU_AFFINITY": "0"},
+            "by OMP_PROC_BIND and GOMP_CPU_AFFINITY .* unset them for",
+        ),
+    ],
+)
+def test_processes_that_openmp_would_bind_to_one_core_are_not_started(one_core, monkeypatch, variables, said):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=said):
+        launch(2, come_to_an_end, ("usage", [0, 1]), "advice")
+
+
+@pytest.mark.parametrize("variables", [{}, {"OMP_PROC_BIND": "FALSE", "OMP_PLACES": "cores"}])
+def test_one_core_for_all_is_enough_where_openmp_does_not_bind(one_core, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    processes.check_cores(2)
 
 
 NCCL = r"NCCL error in: a\.cpp:1, unhandled system error"
