@@ -4,7 +4,7 @@ Those of a matrix with another, which linear layers are; batched ones and attent
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,35 +15,27 @@ if hasattr(torch.ops.mkldnn, "_linear_pointwise"):
     PRODUCTS.add(torch.ops.mkldnn._linear_pointwise.default)
 
 
-class _Layout(NamedTuple):
-    """Of a tensor in memory: an operator may choose its way by it."""
-
-    size: torch.Size
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-    device: torch.device
-
-    def filled(self) -> Tensor:
-        return torch.empty_strided(self.size, self.stride, dtype=self.dtype, device=self.device).normal_()
-
-
 class _Recorder(TorchDispatchMode):
-    """Notes the products of this thread, a backward pass's too."""
+    """Notes the products of this thread, a backward pass's too, with tensors of other numbers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[Callable, list, dict]] = []
+        self.products: list[Callable[[], Tensor]] = []
+        self.tensors: dict[tuple, Tensor] = {}
 
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if operator in PRODUCTS:
-            values = [_layout(value) if isinstance(value, Tensor) else value for value in args]
-            self.found.append((operator, values, kwargs))
+            values = (self.like(value) if isinstance(value, Tensor) else value for value in args)
+            self.products.append(partial(operator, *values, **kwargs))
         return operator(*args, **kwargs)
 
-
-def _layout(tensor: Tensor) -> _Layout:
-    return _Layout(tensor.size(), tensor.stride(), tensor.dtype, tensor.device)
+    def like(self, tensor: Tensor) -> Tensor:
+        """Of the same layout in memory, by which an operator may choose its way."""
+        layout = tensor.size(), tensor.stride(), tensor.dtype, tensor.device
+        if layout not in self.tensors:
+            self.tensors[layout] = torch.empty_strided(*layout[:2], dtype=tensor.dtype, device=tensor.device).normal_()
+        return self.tensors[layout]
 
 
 def products_of(work: Callable[[], object]) -> Callable[[], object]:
@@ -55,16 +47,10 @@ def products_of(work: Callable[[], object]) -> Callable[[], object]:
     work()
     with _Recorder() as recorder:
         work()
-    layouts = {value for _, values, _ in recorder.found for value in values if isinstance(value, _Layout)}
-    tensors = {layout: layout.filled() for layout in layouts}
-    calls = [
-        (operator, [tensors[value] if isinstance(value, _Layout) else value for value in values], kwargs)
-        for operator, values, kwargs in recorder.found
-    ]
 
     @torch.no_grad()
     def repeat() -> None:
-        for operator, values, kwargs in calls:
-            operator(*values, **kwargs)
+        for product in recorder.products:
+            product()
 
     return repeat
