@@ -287,6 +287,7 @@ def _take_part(work: Callable[[], int | None], advice: str) -> int | None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # no goodbyes to processes that do not answer any more
+    alarm.wait()
     dist.destroy_process_group()
     return code
 
@@ -347,7 +348,8 @@ class Alarm:
         self.is_off = threading.Event()
         self.looks = 0
         self._beat()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+        self.watch.start()
         if place.starter != OURS:  # whose store is on this machine, and only paused if it does not answer
             threading.Thread(target=self._watch_store, daemon=True).start()
 
@@ -379,6 +381,13 @@ class Alarm:
 
     def off(self) -> None:
         self.is_off.set()
+
+    def wait(self) -> None:
+        """Until its last question to the store is answered.
+
+        A thread that comes back from PyTorch's code while the interpreter ends would abort the process.
+        """
+        self.watch.join()
 
     def _has_rung(self) -> bool:
         try:

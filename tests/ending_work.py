@@ -31,14 +31,23 @@ def come_to_an_end(how: str, whose: list[int]) -> int:
                 raise DataError("an odd file")
             if how == "bug":
                 raise ZeroDivisionError("a bug")
-            time.sleep(120)
+            time.sleep(2 if how == "asking" else 120)
         processes.total(torch.zeros(1))
 
     if how == "silent":
         processes.SILENCE, processes.GRACE = 5, 1.0
+    if how == "asking":
+        processes.Alarm._gone_silent = ask_for_seconds
     if how == "busy":
         processes.GRACE = 1.0
     return processes.take_part(work, "advice")
+
+
+def ask_for_seconds(alarm: processes.Alarm) -> None:
+    """As if many processes were to be asked for: the alarm's thread goes in and out of PyTorch's code."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        alarm.store.add("beats of 0", 0)
 
 
 if __name__ == "__main__":

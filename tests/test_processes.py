@@ -349,6 +349,10 @@ if __name__ == "__main__":
 """
 
 
+def test_a_process_whose_alarm_is_asking_at_the_end_ends_well():
+    assert launch(2, come_to_an_end, ("asking", [0, 1]), "advice") == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="children are read off Linux's /proc")
 def test_processes_end_where_who_started_them_is_killed(tmp_path):
     (tmp_path / "launching.py").write_text(LAUNCH)
